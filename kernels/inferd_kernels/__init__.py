@@ -1,0 +1,1 @@
+"""Tensor operations: one folder each, with its meaning as a plain torch reference."""

@@ -1,0 +1,112 @@
+"""The protocol of an engine, seen from both sides of the process border.
+
+`Core` is the inside: synchronous, one thread, no I/O. `Engine` is the outside: asynchronous,
+what the service calls. `engines/local` puts a core on a thread of this process (for tests),
+`engines/host` puts it in a child process. Any core therefore runs behind both.
+
+Only token ids cross: an engine knows nothing about text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from inferd.messages import EngineInfo, EngineStats, Event, Fail, Finish, Submit
+
+EngineState = Literal["starting", "ready", "restarting", "failed", "closed"]
+
+
+class EngineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that a core needs to start; crosses to the child as JSON. None means: choose."""
+
+    engine: str = "native"  # a name in engines/catalog
+    model: str = ""  # a local folder that holds config.json and the weights
+    dtype: str = "auto"  # auto (the checkpoint's), float32, bfloat16, float16
+    device: str = "auto"  # auto, cpu, cuda, cuda:N
+    max_model_len: int | None = None  # tokens; None: the model's, reduced to what fits
+    max_batch_size: int = 64  # sequences per step
+    max_batch_tokens: int = 2048  # tokens per step
+    block_size: int = 16  # tokens per KV block
+    kv_cache_bytes: int | None = None  # None: from memory_fraction
+    memory_fraction: float = 0.9  # of the device's memory (GPU), or of what is free (CPU)
+    num_threads: int | None = None  # CPU threads per operation
+    policy: Literal["fcfs", "priority", "fair"] = "fcfs"
+    max_queue_requests: int = 1024
+    max_queue_tokens: int = 4_000_000
+    prefix_cache: bool = True
+    seed: int = 0
+    enforce_eager: bool = False
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """How far a start has come; `done` and `total` are bytes of weights."""
+
+    stage: Literal["weights", "warmup"]
+    done: int
+    total: int
+
+
+class Core(Protocol):
+    """An engine's inside. All calls come from one thread."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has work to do."""
+
+    def submit(self, submit: Submit) -> list[Event]:
+        """Accept a sequence. A refusal is the returned `Fail`, never an exception."""
+
+    def abort(self, request_id: str) -> list[Event]:
+        """End a sequence now; unknown ids are ignored, since it may just have ended."""
+
+    def step(self) -> list[Event]:
+        """One turn: at most one forward pass. A fault inside fails the requests it hit."""
+
+    def stats(self) -> EngineStats: ...
+
+    def check(self) -> None:
+        """Raise AssertionError if an invariant is broken; called when idle."""
+
+    def close(self) -> None: ...
+
+
+CoreFactory = Callable[[EngineSpec, Callable[[Progress], None]], Core]
+"""Builds a core: loads the weights, raises `StartError`."""
+
+
+class Engine(Protocol):
+    """An engine's outside: what the service and the daemon call."""
+
+    @property
+    def state(self) -> EngineState: ...
+
+    @property
+    def info(self) -> EngineInfo:
+        """Raises `Unavailable` until the first start succeeded."""
+
+    async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
+        """Start and wait until ready. Raises `StartError`."""
+
+    def stream(self, submit: Submit) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Submit on entry; iterate up to and including the terminal event; leaving aborts.
+
+        Entering raises `Unavailable` while the engine is not ready. An engine that dies
+        delivers `Fail(code="dead")` to every stream: one terminal event, always.
+        """
+
+    async def stats(self) -> EngineStats: ...
+
+    async def close(self) -> None:
+        """End the engine; what still runs gets `Fail(code="dead")`."""
+
+
+def is_terminal(event: Event) -> bool:
+    """Whether `event` ends its sequence."""
+    return isinstance(event, Finish | Fail)

@@ -1,0 +1,1 @@
+"""The native engine: scheduler, decoder and sampler in one loop."""

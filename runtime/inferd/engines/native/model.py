@@ -1,0 +1,81 @@
+"""What the runner and a model agree on: the flat batch that goes in, the tensors that come out.
+
+Both the native decoder and the transformers fallback stand behind `Model`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class KVSpec:
+    """The shape of one layer's KV cache."""
+
+    num_kv_heads: int
+    head_dim: int
+    v_head_dim: int | None = None  # where values are narrower than keys (none of ours yet)
+
+    def bytes_per_token(self, dtype: torch.dtype) -> int:
+        width = self.head_dim + (self.v_head_dim or self.head_dim)
+        return self.num_kv_heads * width * dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's work as a flat (varlen) batch: B sequences, T new tokens in all.
+
+    Sequence b owns rows cu_seqlens_q[b] … cu_seqlens_q[b+1]-1; its new tokens are the last ones
+    of its context. All index tensors live on the model's device.
+    """
+
+    input_ids: torch.Tensor  # [T] int64
+    positions: torch.Tensor  # [T] int64, position of each token in its sequence
+    slot_mapping: torch.Tensor  # [T] int64, block_id * block_size + offset, where its KV goes
+    block_tables: torch.Tensor  # [B, max_blocks] int32, unused entries 0
+    cu_seqlens_q: torch.Tensor  # [B + 1] int32
+    seq_lens: torch.Tensor  # [B] int32, context length including the new tokens
+    max_seqlen_q: int
+    max_seqlen_k: int
+    kv_cache: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    """Per layer (keys, values), each [num_blocks, block_size, num_kv_heads, head_dim]."""
+
+
+class Model(Protocol):
+    """A decoder with its weights on its device. `forward` runs under torch.inference_mode."""
+
+    @property
+    def runner(self) -> str:
+        """`native` or `transformers`."""
+
+    @property
+    def architecture(self) -> str: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def max_position(self) -> int:
+        """The longest context the checkpoint supports, in tokens."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def kv_specs(self) -> tuple[KVSpec, ...]:
+        """One per layer that keeps KV."""
+
+    @property
+    def weight_bytes(self) -> int: ...
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Write the new tokens' KV; return their final hidden states [T, hidden], normed."""
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[N, hidden] → float32 [N, vocab_size], soft caps and scales applied."""

@@ -1,0 +1,290 @@
+"""What travels between the parts: requests as dialects parse them, and the engine's wire.
+
+The upper half (`Generate`, `Chunk`, …) is between front ends and the service, in text.
+The lower half (`Submit`, `Abort`, events) is between the service and an engine, in token ids;
+it crosses the process border as msgpack (see `engines/base`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+FinishReason = Literal["stop", "length", "abort"]
+LogprobsMode = Literal["raw", "processed"]
+
+# ---------------------------------------------------------------- sampling
+
+
+class Sampling(Struct, frozen=True, omit_defaults=True):
+    """How tokens are chosen from logits; complete, so that an engine needs no defaults.
+
+    A token is a pure function of (logits, these fields, its position). Ranges are checked by
+    the service before this is built.
+    """
+
+    temperature: float = 1.0  # 0: greedy
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0  # subtracted once from every token already in the output
+    frequency_penalty: float = 0.0  # subtracted per occurrence in the output
+    repetition_penalty: float = 1.0  # CTRL (arXiv 1909.05858), over prompt and output
+    logit_bias: tuple[tuple[int, float], ...] = ()  # (token id, added to its logit)
+    seed: int = 0  # 0 ≤ seed < 2**64; always set by the service
+    min_tokens: int = 0  # `stop_token_ids` are masked until so many output tokens exist
+    stop_token_ids: tuple[int, ...] = ()  # end the sequence; includes EOS unless ignored
+    logprobs: int | None = None  # None: none; k: the chosen token's and the top k (0 ≤ k ≤ 20)
+    prompt_logprobs: int | None = None  # the same for every prompt token but the first
+    logprobs_mode: LogprobsMode = "raw"
+
+
+# ------------------------------------------- service ↔ engine (token ids only)
+
+
+class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
+    """One sequence to generate. n > 1 is n of these."""
+
+    request_id: str
+    prompt: tuple[int, ...]  # at least one token
+    max_tokens: int  # output tokens, counting those in `output`; ≥ 1
+    sampling: Sampling
+    output: tuple[int, ...] = ()  # already generated elsewhere: generation resumes after them
+    caller: str = ""  # fair share is by caller
+    priority: int = 0  # smaller first
+    cache_salt: str = ""  # prefixes are shared only within one salt (a tenant)
+
+
+class Abort(Struct, frozen=True, tag="abort"):
+    """Stop a sequence; answered by `Finish(reason="abort")` unless it already ended."""
+
+    request_id: str
+
+
+class Logprob(Struct, frozen=True, array_like=True):
+    """Float32 log-softmax of one position.
+
+    `rank` is 1 for the most likely token. `top` holds (token id, logprob), most likely first.
+    """
+
+    token_id: int
+    logprob: float
+    rank: int
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Tokens(Struct, frozen=True, tag="tokens", omit_defaults=True):
+    """New output tokens of one sequence, in order; never empty."""
+
+    request_id: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[Logprob, ...] = ()  # one per token when asked for, else empty
+
+
+class PromptScored(Struct, frozen=True, tag="prompt"):
+    """Logprobs of prompt tokens 1…; sent once, before the first `Tokens`."""
+
+    request_id: str
+    logprobs: tuple[Logprob, ...]  # len(prompt) - 1 of them; the first token has none
+
+
+class Finish(Struct, frozen=True, tag="finish", omit_defaults=True):
+    """The terminal event of a sequence that ended well, or was aborted."""
+
+    request_id: str
+    reason: FinishReason
+    stop_token_id: int | None = None  # the stop token that ended it (it is among the tokens)
+    cached_tokens: int = 0  # prompt tokens whose KV came from the prefix cache
+    queued_s: float = 0.0  # submit → first scheduled
+    prefill_s: float = 0.0  # first scheduled → first token
+    decode_s: float = 0.0  # first token → last
+    preemptions: int = 0
+
+
+FailCode = Literal["invalid", "too_long", "overloaded", "capacity", "engine", "dead"]
+
+
+class Fail(Struct, frozen=True, tag="fail", omit_defaults=True):
+    """The terminal event of a sequence that could not be served.
+
+    `invalid`, `too_long` and `overloaded` come before any token; `capacity` means the sequence
+    outgrew the KV pool. `message` is for the client, `log` for the operator.
+    """
+
+    request_id: str
+    code: FailCode
+    message: str
+    log: str = ""
+
+
+Event = Tokens | PromptScored | Finish | Fail
+
+
+class EngineInfo(Struct, frozen=True, tag="info"):
+    """What a running engine is; constant while it runs."""
+
+    engine: str  # `native`, `echo`
+    architecture: str  # e.g. `Qwen3ForCausalLM`
+    runner: str  # `native`, `transformers`, `echo`: which code runs the model
+    vocab_size: int
+    max_model_len: int  # tokens, prompt and output together
+    max_batch_size: int
+    max_batch_tokens: int
+    block_size: int  # tokens
+    num_blocks: int
+    dtype: str
+    device: str
+    weight_bytes: int
+    kv_cache_bytes: int
+    load_s: float  # seconds from process start to ready
+
+
+class EngineStats(Struct, frozen=True, tag="stats", omit_defaults=True):
+    """Counts since the engine started, and gauges as of now."""
+
+    running: int = 0
+    waiting: int = 0
+    kv_blocks_used: int = 0  # held by sequences; cached but unreferenced blocks are free
+    kv_blocks_total: int = 0
+    steps: int = 0
+    preemptions: int = 0
+    prefix_queries: int = 0  # tokens
+    prefix_hits: int = 0  # tokens
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+# ---------------------------------------------------- front ends ↔ service (text)
+
+
+class ToolCallFunction(Struct, frozen=True):
+    name: str
+    arguments: str | dict[str, Any] = "{}"
+
+
+class ToolCall(Struct, frozen=True):
+    function: ToolCallFunction
+    id: str = ""
+    type: Literal["function"] = "function"
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    """One turn, as chat templates expect it; content parts are already joined to text."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+
+
+class Generate(Struct, frozen=True, kw_only=True):
+    """A request to generate text, whatever dialect it came in.
+
+    None means "not given": the model's `generation_config`, then the dialect's default applies.
+    Exactly one of `prompt` and `messages` is set.
+    """
+
+    model: str
+    prompt: str | tuple[int, ...] | None = None  # a text, or its token ids
+    messages: tuple[Message, ...] | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    continue_final_message: bool = False  # the last message is the assistant's, to be continued
+    n: int = 1
+    max_tokens: int | None = None  # None: up to the context's end
+    min_tokens: int = 0
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float | None = None
+    logit_bias: dict[int, float] = field(default_factory=dict)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    logprobs_mode: LogprobsMode = "raw"
+    priority: int = 0
+    cache_salt: str = ""
+    user: str = ""
+
+
+class Caller(Struct, frozen=True):
+    """Who asks; decided by `auth`, never by the request's body."""
+
+    name: str = "anonymous"
+
+
+class TokenText(Struct, frozen=True):
+    """A token as text. `raw` holds the token's own bytes, which need not be whole characters."""
+
+    token_id: int
+    text: str
+    raw: bytes
+
+
+class ScoredToken(Struct, frozen=True):
+    """A token, its logprob and its likeliest alternatives, as text."""
+
+    token: TokenText
+    logprob: float
+    rank: int
+    top: tuple[tuple[TokenText, float], ...] = ()
+
+
+class Start(Struct, frozen=True):
+    """The request was accepted. First of a stream."""
+
+    prompt_token_ids: tuple[int, ...]
+    prompt_text: str  # the prompt after templating
+
+
+class Prompt(Struct, frozen=True):
+    """One choice's scored prompt; first entry is None (nothing precedes it)."""
+
+    index: int
+    logprobs: tuple[ScoredToken | None, ...]
+
+
+class Chunk(Struct, frozen=True):
+    """New text of one choice. Text may be empty while characters or stops are incomplete;
+    tokens whose text is part of a withheld or removed stop still appear in `token_ids`."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[ScoredToken, ...] = ()
+    special: bool = False  # the tokens are special ones, hidden by skip_special_tokens
+
+
+class Done(Struct, frozen=True):
+    """One choice ended. `stop_reason` is the stop string or stop token id that ended it."""
+
+    index: int
+    reason: FinishReason
+    stop_reason: str | int | None = None
+
+
+class Usage(Struct, frozen=True):
+    """Last of a stream that ended well. Counts are tokens; the prompt counts once, not n times."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    runtime_s: float = 0.0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+Output = Start | Prompt | Chunk | Done | Usage

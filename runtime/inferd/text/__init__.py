@@ -1,0 +1,1 @@
+"""Text work: tokenizer, chat templates, detokenizer, stop strings. No tensors."""
