@@ -1,0 +1,240 @@
+"""The table of options: `ServeConfig`, where each field's annotation holds its `Option`."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, fields
+from ipaddress import ip_address
+from typing import Annotated
+
+from inferd.config.option import Kind, Option, Spec, bad_option
+
+DEMO_MODEL = "demo"
+
+MODEL, SCHEDULING, MEMORY = "Model", "Scheduling", "Memory and device"
+SERVER, LOGS = "Server", "Logs"
+GROUPS = (MODEL, SCHEDULING, MEMORY, SERVER, LOGS)
+
+_DTYPES = {word: word for word in ("auto", "float32", "bfloat16", "float16")} | {
+    "float": "float32",
+    "half": "float16",
+}
+_POLICIES = {word: word for word in ("fcfs", "priority", "fair")}
+_LEVELS = {word: word for word in ("debug", "info", "warning", "error")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    """Every option of `inferd serve`, complete and checked."""
+
+    model: Annotated[
+        str,
+        Option(
+            help="A local folder, a Hugging Face id, or `demo`, the built-in model.",
+            group=MODEL,
+        ),
+    ] = DEMO_MODEL
+    revision: Annotated[
+        str | None,
+        Option(help="Branch, tag or commit of a Hugging Face id.", group=MODEL),
+    ] = None
+    served_model_name: Annotated[
+        tuple[str, ...],
+        Option(help="Name that clients ask for; may be repeated.", group=MODEL, unit="NAME"),
+    ] = ()
+    dtype: Annotated[
+        str,
+        Option(help="Number type of weights and KV cache.", group=MODEL, choices=_DTYPES),
+    ] = "auto"
+    max_model_len: Annotated[
+        int | None,
+        Option(
+            help="Longest prompt and output together. Default: the model's, or less if memory "
+            "is short.",
+            group=MODEL,
+            least=1,
+            unit="TOKENS",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        Option(help="Seed for requests that bring none.", group=MODEL, least=0, most=2**63 - 1),
+    ] = 0
+    engine: Annotated[
+        str, Option(help="Which engine runs the model.", group=MODEL, hidden=True)
+    ] = "native"
+
+    max_batch_size: Annotated[
+        int,
+        Option(
+            help="Most sequences in one step.",
+            group=SCHEDULING,
+            aliases=("max_num_seqs",),
+            least=1,
+            unit="SEQUENCES",
+        ),
+    ] = 64
+    max_batch_tokens: Annotated[
+        int,
+        Option(
+            help="Most tokens in one step.",
+            group=SCHEDULING,
+            aliases=("max_num_batched_tokens",),
+            least=1,
+            unit="TOKENS",
+        ),
+    ] = 2048
+    policy: Annotated[
+        str,
+        Option(
+            help="Who goes first: the earliest, the smallest priority, or fair shares per caller.",
+            group=SCHEDULING,
+            aliases=("scheduling_policy",),
+            choices=_POLICIES,
+        ),
+    ] = "fcfs"
+    max_queue_requests: Annotated[
+        int,
+        Option(
+            help="Most waiting requests; more get 429.",
+            group=SCHEDULING,
+            aliases=("max_num_queued_reqs",),
+            least=1,
+            unit="REQUESTS",
+        ),
+    ] = 1024
+    max_queue_tokens: Annotated[
+        int,
+        Option(
+            help="Most tokens in waiting requests; more get 429.",
+            group=SCHEDULING,
+            aliases=("max_num_queued_tokens",),
+            least=1,
+            unit="TOKENS",
+        ),
+    ] = 4_000_000
+    prefix_cache: Annotated[
+        bool,
+        Option(
+            help="Reuse the KV cache between prompts that begin alike.",
+            group=SCHEDULING,
+            aliases=("enable_prefix_caching",),
+        ),
+    ] = True
+
+    device: Annotated[
+        str, Option(help="auto, cpu, cuda or cuda:N.", group=MEMORY, unit="DEVICE")
+    ] = "auto"
+    memory_fraction: Annotated[
+        float,
+        Option(
+            help="Share to use of the GPU's memory, or of a CPU machine's free memory.",
+            group=MEMORY,
+            aliases=("gpu_memory_utilization",),
+            above=0.0,
+            most=1.0,
+        ),
+    ] = 0.9
+    kv_cache_bytes: Annotated[
+        int | None,
+        Option(
+            help="Size of the KV cache, like 512MiB. Default: from the memory fraction.",
+            group=MEMORY,
+            aliases=("kv_cache_memory_bytes",),
+            least=1,
+            size=True,
+        ),
+    ] = None
+    block_size: Annotated[
+        int,
+        Option(help="Tokens per KV block.", group=MEMORY, least=1, most=1024, unit="TOKENS"),
+    ] = 16
+    num_threads: Annotated[
+        int | None,
+        Option(help="CPU threads per operation. Default: one per core.", group=MEMORY, least=1),
+    ] = None
+    enforce_eager: Annotated[bool, Option(help="Run without CUDA graphs.", group=MEMORY)] = False
+
+    host: Annotated[
+        str,
+        Option(
+            help="Address to listen on. Any but loopback needs an API key.",
+            group=SERVER,
+            unit="ADDRESS",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Option(help="Port to listen on; 0 takes a free one.", group=SERVER, least=0, most=65535),
+    ] = 8000
+    api_key: Annotated[
+        tuple[str, ...],
+        Option(help="Key that clients must send; may be repeated.", group=SERVER, unit="KEY"),
+    ] = ()
+    allow_unauthenticated: Annotated[
+        bool,
+        Option(help="Serve other machines without a key: anyone may use it.", group=SERVER),
+    ] = False
+    shutdown_timeout: Annotated[
+        float,
+        Option(
+            help="How long running requests may go on after SIGTERM.",
+            group=SERVER,
+            least=0,
+            unit="SECONDS",
+        ),
+    ] = 30.0
+
+    log_level: Annotated[
+        str, Option(help="Least level that is logged.", group=LOGS, choices=_LEVELS)
+    ] = "info"
+    log_json: Annotated[bool, Option(help="Log one JSON object per line.", group=LOGS)] = False
+    log_requests: Annotated[
+        bool,
+        Option(
+            help="Log each HTTP request, never its text.",
+            group=LOGS,
+            aliases=("enable_log_requests",),
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if not (is_loopback(self.host) or self.api_key or self.allow_unauthenticated):
+            raise bad_option(
+                f"host {self.host!r} is reachable from other machines, and no API key is set",
+                "Add --api-key KEY, or --allow-unauthenticated if anyone may use it.",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_KINDS: dict[object, Kind] = {
+    str: "text",
+    tuple[str, ...]: "list",
+    int: "integer",
+    float: "number",
+    bool: "flag",
+}
+
+
+def _spec(name: str, default: object, annotation: object) -> Spec:
+    annotated, option = typing.get_args(annotation)
+    inner = [arg for arg in typing.get_args(annotated) if arg is not type(None)]
+    kind = _KINDS.get(annotated) or _KINDS[inner[0]]
+    return Spec(name, kind, default, option)
+
+
+def _specs() -> dict[str, Spec]:
+    hints = typing.get_type_hints(ServeConfig, include_extras=True)
+    return {f.name: _spec(f.name, f.default, hints[f.name]) for f in fields(ServeConfig)}
+
+
+SPECS = _specs()

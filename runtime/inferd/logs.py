@@ -1,0 +1,81 @@
+"""How the daemon logs: one line per record, for people or as JSON, to standard error.
+
+What a client is told never comes from here, and a client's text never gets in here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+_QUIET = ("httpx", "httpcore", "huggingface_hub", "filelock", "asyncio", "urllib3")
+_COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31;1m"}
+_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def set_up(
+    level: str = "info",
+    *,
+    as_json: bool = False,
+    requests: bool = False,
+    stream: TextIO | None = None,
+) -> None:
+    """Send all records of at least `level` to `stream` (standard error).
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        as_json: one JSON object per line instead of a line to read.
+        requests: also log every HTTP request.
+        stream: where to.
+    """
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines() if as_json else Lines(colour=stream.isatty()))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO if requests else logging.CRITICAL)
+
+
+def _extras(record: logging.LogRecord) -> dict[str, object]:
+    """What the caller gave as `extra`."""
+    return {key: value for key, value in vars(record).items() if key not in _FIELDS}
+
+
+class Lines(logging.Formatter):
+    """`04:41:22 info  inferd.daemon: text key=value`; a traceback follows on its own lines."""
+
+    def __init__(self, *, colour: bool) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        text = record.getMessage().replace("\n", "\\n")
+        extras = "".join(f" {key}={value}" for key, value in _extras(record).items())
+        line = f"{at} {record.levelname.lower():7} {record.name}: {text}{extras}"
+        if self._colour and record.levelname in _COLOURS:
+            line = f"{_COLOURS[record.levelname]}{line}\033[0m"
+        return line + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record: time (UTC), level, logger, message, then the extras."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extras(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str, ensure_ascii=False)
