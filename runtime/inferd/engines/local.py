@@ -1,0 +1,162 @@
+"""An engine whose core runs on a thread of this process; for tests and tools.
+
+A core that raises ends the engine (`failed`): only `engines/host` restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+from inferd.engines import loop as core_loop
+from inferd.engines.base import CoreFactory, EngineSpec, EngineState, Progress
+from inferd.engines.streams import Streams
+from inferd.engines.wire import Command, GetStats, Message, Stop
+from inferd.errors import EngineDead, StartError, Unavailable
+from inferd.messages import (
+    EngineInfo,
+    EngineStats,
+    Event,
+    Fail,
+    Finish,
+    PromptScored,
+    Submit,
+    Tokens,
+)
+
+T = TypeVar("T")
+
+_log = logging.getLogger("inferd.engines.local")
+
+
+class LocalEngine:
+    """`factory(spec, …)` on a thread, behind the `Engine` protocol."""
+
+    def __init__(self, factory: CoreFactory, spec: EngineSpec) -> None:
+        self._factory = factory
+        self._spec = spec
+        self._state: EngineState = "starting"
+        self._info: EngineInfo | None = None
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._streams = Streams(self._commands.put, self._admit)
+        self._stats: list[asyncio.Future[EngineStats]] = []  # who waits, in order
+        self._thread: threading.Thread | None = None
+
+    @property
+    def state(self) -> EngineState:
+        return self._state
+
+    @property
+    def info(self) -> EngineInfo:
+        if self._info is None:
+            raise Unavailable("The model is starting")
+        return self._info
+
+    async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[EngineInfo] = loop.create_future()
+        self._thread = threading.Thread(
+            target=self._run, args=(loop, ready, on_progress), name="engine", daemon=True
+        )
+        self._thread.start()
+        try:
+            self._info = await ready
+        except StartError:
+            self._state = "failed"
+            raise
+        if self._state == "starting":
+            self._state = "ready"
+        return self._info
+
+    def stream(self, submit: Submit) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        return self._streams.open(submit)
+
+    async def stats(self) -> EngineStats:
+        if self._state != "ready":
+            return EngineStats()
+        waiter: asyncio.Future[EngineStats] = asyncio.get_running_loop().create_future()
+        self._stats.append(waiter)
+        self._commands.put(GetStats())
+        return await waiter
+
+    async def close(self) -> None:
+        self._state = "closed"
+        self._commands.put(Stop())
+        self._end("The model was stopped")
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ready: asyncio.Future[EngineInfo],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        """The thread."""
+
+        def call(function: Callable[..., object], *arguments: object) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(function, *arguments)
+
+        try:
+            core = self._factory(self._spec, lambda progress: call(on_progress, progress))
+        except StartError as error:
+            call(_reject, ready, error)
+            return
+        except Exception as error:
+            _log.exception("the engine did not start")
+            message = "The engine failed to start"
+            call(_reject, ready, StartError("crashed", message, log=repr(error)))
+            return
+        call(_resolve, ready, core.info)
+        try:
+            core_loop.run(core, self._receive, lambda messages: call(self._dispatch, messages))
+        except Exception as error:
+            _log.exception("the engine stopped")
+            call(self._die, repr(error))
+        finally:
+            core.close()
+
+    def _admit(self) -> None:
+        if self._state != "ready":
+            raise Unavailable(f"The model is {self._state}")
+
+    def _receive(self, block: bool) -> list[Command]:
+        commands = [self._commands.get()] if block else []
+        while True:
+            try:
+                commands.append(self._commands.get_nowait())
+            except queue.Empty:
+                return commands
+
+    def _dispatch(self, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Tokens | PromptScored | Finish | Fail):
+                self._streams.dispatch(message)
+            elif isinstance(message, EngineStats):
+                _resolve(self._stats.pop(0), message)
+
+    def _die(self, log: str) -> None:
+        self._state = "failed"
+        self._end(EngineDead().message, log)
+
+    def _end(self, message: str, log: str = "") -> None:
+        self._streams.fail_all(message, log)
+        for waiter in self._stats:
+            _resolve(waiter, EngineStats())
+        self._stats.clear()
+
+
+def _resolve(future: asyncio.Future[T], value: T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _reject(future: asyncio.Future[T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,56 @@
+"""The loop that drives a core, wherever it runs: drain commands, step, hand on the events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from inferd.engines.base import Core
+from inferd.engines.wire import Command, GetStats, Message, Stop
+from inferd.messages import Abort, Event, Fail, Submit
+
+_log = logging.getLogger("inferd.engines.loop")
+
+Receive = Callable[[bool], Iterable[Command]]
+"""All commands that wait; where True is passed and none does, blocks until one comes."""
+
+
+def run(core: Core, receive: Receive, send: Callable[[list[Message]], None]) -> None:
+    """Turn until `Stop` arrives. One `send` per turn, with all that the turn produced.
+
+    What escapes from `core.step` or `core.check` escapes from here: the core is then unfit to
+    go on. What escapes from `core.submit` fails that request alone.
+    """
+    checked = False
+    while True:
+        messages: list[Message] = []
+        for command in receive(not core.busy):
+            if isinstance(command, Stop):
+                return
+            messages += _obey(core, command)
+            checked = False
+        if core.busy:
+            messages += core.step()
+        elif not checked:
+            core.check()
+            checked = True
+        if messages:
+            send(messages)
+
+
+def _obey(core: Core, command: Submit | Abort | GetStats) -> Iterable[Message]:
+    if isinstance(command, Submit):
+        return _submit(core, command)
+    if isinstance(command, Abort):
+        return core.abort(command.request_id)
+    return [core.stats()]
+
+
+def _submit(core: Core, submit: Submit) -> list[Event]:
+    try:
+        return core.submit(submit)
+    except Exception as error:
+        _log.exception("submitting %s failed", submit.request_id)
+        core.abort(submit.request_id)  # in case half of it was accepted
+        message = "The engine failed on this request"
+        return [Fail(submit.request_id, "engine", message, repr(error))]
