@@ -249,10 +249,14 @@ class Start(Struct, frozen=True):
 
 
 class Prompt(Struct, frozen=True):
-    """One choice's scored prompt; first entry is None (nothing precedes it)."""
+    """One choice's scored prompt; first entry is None (nothing precedes it).
+
+    `first` is that first token, whose text echoing needs.
+    """
 
     index: int
     logprobs: tuple[ScoredToken | None, ...]
+    first: TokenText | None = None
 
 
 class Chunk(Struct, frozen=True):
