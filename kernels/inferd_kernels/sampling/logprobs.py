@@ -1,0 +1,53 @@
+"""Logprobs of given tokens, their ranks and the likeliest alternatives."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+ID_BITS = 32
+ID_MASK = (1 << ID_BITS) - 1
+
+
+class Scores(NamedTuple):
+    """N scored positions."""
+
+    logprobs: torch.Tensor  # [N] float32, of the given tokens
+    ranks: torch.Tensor  # [N] int64, 1 for the likeliest
+    top_ids: torch.Tensor  # [N, k] int64, likeliest first
+    top_logprobs: torch.Tensor  # [N, k] float32
+
+
+def score(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> Scores:
+    """Score `tokens` [N] int64 under log_softmax(logits), logits [N, vocab] float32.
+
+    Among equal logits the lower token id ranks first, as in greedy sampling; so a greedy token
+    has rank 1 and is the first of the top.
+    """
+    shifted = logits - logits.amax(-1, keepdim=True)
+    log_total = shifted.exp().sum(-1, keepdim=True).log_()
+    given = shifted.gather(-1, tokens[:, None])
+    ids = torch.arange(logits.shape[-1], device=logits.device)
+    ahead = (shifted > given) | ((shifted == given) & (ids < tokens[:, None]))
+    top_ids = _top_ids(shifted, top)
+    return Scores(
+        logprobs=(given - log_total)[:, 0],
+        ranks=ahead.sum(-1) + 1,
+        top_ids=top_ids,
+        top_logprobs=shifted.gather(-1, top_ids) - log_total,
+    )
+
+
+def _top_ids(x: torch.Tensor, top: int) -> torch.Tensor:
+    """The `top` largest of each row [N, vocab] float32, ties by id: [N, min(top, vocab)] int64.
+
+    torch.topk breaks ties as it likes; so it gets integers without ties, (x, -id) in one key.
+    """
+    if not top:
+        return torch.empty((len(x), 0), dtype=torch.int64, device=x.device)
+    bits = (x + 0.0).view(torch.int32).to(torch.int64)  # + 0.0: -0.0 becomes 0.0
+    ordered = bits ^ ((bits >> 63) & 0x7FFFFFFF)  # as integers these compare like the floats
+    ids = torch.arange(x.shape[-1], device=x.device)
+    keys = (ordered << ID_BITS) | (ID_MASK - ids)
+    return ID_MASK - (keys.topk(min(top, x.shape[-1])).values & ID_MASK)

@@ -1,0 +1,133 @@
+"""Sampling in plain torch; see the package for the meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from inferd_kernels.sampling.noise import MAX_GUMBEL, MIN_GUMBEL, gumbel, seed_tensor
+
+T = TypeVar("T", int, float)
+
+GREEDY_BELOW = 1e-5
+"""Temperatures below this mean greedy: dividing by them would overflow float32."""
+
+NUCLEUS_GUESS = 1024
+"""Tokens looked at first for top_p; rows whose nucleus is larger sort the whole vocabulary."""
+
+
+class Draw(NamedTuple):
+    """How to choose one row's token."""
+
+    temperature: float = 1.0
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int = 0  # 0 ≤ seed < 2**64
+    position: int = 0  # index, in its sequence, of the token being chosen
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature < GREEDY_BELOW
+
+
+def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    """Token ids [N] int64 for logits [N, vocab] float32 and N draws.
+
+    Work is done only for rows that ask for it: greedy rows cost an argmax.
+    """
+    tokens = logits.argmax(-1)
+    random = [i for i, draw in enumerate(draws) if not draw.greedy]
+    if not random:
+        return tokens
+    chosen = _draw(_rows(logits, random), [draws[i] for i in random])
+    tokens[torch.tensor(random, device=tokens.device)] = chosen
+    return tokens
+
+
+def _rows(x: torch.Tensor, index: list[int]) -> torch.Tensor:
+    return x if len(index) == len(x) else x[torch.tensor(index, device=x.device)]
+
+
+def _draw(logits: torch.Tensor, draws: list[Draw]) -> torch.Tensor:
+    """Tokens [F] of rows [F, vocab] that are all random."""
+    # The maximum goes first, so that it becomes 0 and no quotient overflows upwards.
+    x = logits - logits.amax(-1, keepdim=True)
+    x /= _column([draw.temperature for draw in draws], x)
+    x = _filter(x, [draw.min_p for draw in draws], lambda p: p > 0, keep_min_p)
+    x = _filter(x, [draw.top_k for draw in draws], lambda k: 0 < k < x.shape[-1], keep_top_k)
+    x = _filter(x, [draw.top_p for draw in draws], lambda p: p < 1, keep_top_p)
+    return _gumbel_argmax(x, draws)
+
+
+def _gumbel_argmax(x: torch.Tensor, draws: list[Draw]) -> torch.Tensor:
+    """argmax(x + noise) over each row of x [F, vocab], whose maximum is 0.
+
+    Noise is bounded, so only tokens near enough to the maximum can win; only those get any.
+    """
+    row, token = (x >= MIN_GUMBEL - MAX_GUMBEL).nonzero(as_tuple=True)
+    seeds = seed_tensor([draw.seed for draw in draws], x.device)
+    positions = torch.tensor([draw.position for draw in draws], device=x.device)
+    noisy = x[row, token].double() + gumbel(seeds[row], positions[row], token)
+    best = noisy.new_full((len(x),), -torch.inf).scatter_reduce_(0, row, noisy, "amax")
+    wins = noisy == best[row]
+    tokens = token.new_full((len(x),), x.shape[-1] - 1)  # ties, if ever: the lower id
+    return tokens.scatter_reduce_(0, row[wins], token[wins], "amin")
+
+
+def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
+
+
+def _filter(
+    x: torch.Tensor,
+    values: list[T],
+    active: Callable[[T], bool],
+    keep: Callable[[torch.Tensor, list[T]], torch.Tensor],
+) -> torch.Tensor:
+    """Replace by -inf what `keep` drops, in the rows whose value is active."""
+    index = [i for i, value in enumerate(values) if active(value)]
+    if not index:
+        return x
+    part = _rows(x, index)
+    kept = part.masked_fill(~keep(part, [values[i] for i in index]), -torch.inf)
+    if part is x:
+        return kept
+    x[torch.tensor(index, device=x.device)] = kept
+    return x
+
+
+def keep_min_p(x: torch.Tensor, min_p: list[float]) -> torch.Tensor:
+    """Bool [F, vocab]: at least min_p times as likely as the likeliest; x has maximum 0."""
+    return x >= _column(min_p, x).log()
+
+
+def keep_top_k(x: torch.Tensor, top_k: list[int]) -> torch.Tensor:
+    """Bool [F, vocab]: not below the k-th largest."""
+    largest = x.topk(max(top_k)).values
+    return x >= largest.gather(-1, torch.tensor(top_k, device=x.device)[:, None] - 1)
+
+
+def keep_top_p(x: torch.Tensor, top_p: list[float]) -> torch.Tensor:
+    """Bool [F, vocab]: as likely as the last token of the nucleus (arXiv 1904.09751) or likelier.
+
+    Masses are summed in float64, so that neighbours cannot move a border by rounding.
+    """
+    likelihood = x.exp()  # relative to the likeliest
+    mass = _column(top_p, x).double() * likelihood.sum(-1, keepdim=True, dtype=torch.float64)
+    ordered = likelihood.topk(min(NUCLEUS_GUESS, x.shape[-1])).values
+    threshold, covered = _border(ordered, mass)
+    wide = (~covered).nonzero()[:, 0]
+    if len(wide):
+        ordered = likelihood[wide].sort(-1, descending=True).values
+        threshold[wide] = _border(ordered, mass[wide])[0]
+    return likelihood >= threshold
+
+
+def _border(ordered: torch.Tensor, mass: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The smallest likelihood in the nucleus [F, 1], and whether `ordered` reached `mass` [F]."""
+    before = ordered.cumsum(-1, dtype=torch.float64) - ordered
+    size = (before < mass).sum(-1, keepdim=True).clamp_(min=1)
+    return ordered.gather(-1, size - 1), before[:, -1] + ordered[:, -1] >= mass[:, 0]
