@@ -1,0 +1,46 @@
+"""How the command line says that something went wrong: what, what would help, and no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import IO, Any
+
+import click
+
+from inferd.cli.units import human_bytes
+from inferd.errors import InferdError, StartError
+
+
+class Failure(click.ClickException):
+    """Ends the command with a message, a hint and an exit code: 1, or 2 for wrong usage."""
+
+    def __init__(self, message: str, hint: str = "", *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.hint = hint
+        vars(self)["exit_code"] = exit_code  # click's is a class variable
+
+    @classmethod
+    def of(cls, error: InferdError) -> Failure:
+        """The failure that words `error` for a terminal."""
+        if not isinstance(error, StartError):
+            return cls(error.message)
+        message = error.message
+        if error.bytes_needed is not None:
+            message += f"\n  needed: {human_bytes(error.bytes_needed)}"
+        if error.bytes_free is not None:
+            message += f"\n  free:   {human_bytes(error.bytes_free)}"
+        return cls(message, error.hint, exit_code=2 if error.code == "bad_option" else 1)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.secho("Error: ", file=file, err=True, fg="red", bold=True, nl=False)
+        click.echo(self.message, file=file, err=True)
+        if self.hint:
+            click.echo(f"  {self.hint}", file=file, err=True)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """A hint with the most similar of `words`, or all of them when none is similar."""
+    words = list(words)
+    near = get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(words)}."

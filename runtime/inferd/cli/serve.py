@@ -1,0 +1,42 @@
+"""`inferd serve`: start the daemon."""
+
+from __future__ import annotations
+
+from inferd.cli import CONTEXT
+from inferd.cli.options import TableCommand, config_of, table_params
+from inferd.config.serve import GROUPS
+
+HELP = """Start the daemon with MODEL: a local folder, a Hugging Face id, or the built-in demo.
+
+Options also come from INFERD_* variables (INFERD_MAX_BATCH_SIZE=8) and from inferd.toml
+(max_batch_size = 8); flags win over variables, and variables over the file. Names that
+`vllm serve` uses for the same thing are accepted.
+
+SIGTERM or Ctrl-C finishes the running requests first; a second one stops at once."""
+
+EPILOG = """\b
+Examples:
+  inferd serve
+  inferd serve Qwen/Qwen3-0.6B --max-model-len 8192 --max-batch-size 16
+  inferd serve ./my-model --served-model-name mine --kv-cache-bytes 2GiB
+  inferd serve ./my-model --host 0.0.0.0 --api-key "$KEY\""""
+
+
+def _serve(**params: object) -> None:
+    from inferd import daemon
+    from inferd.cli.terminal import Terminal
+
+    raise SystemExit(daemon.run(config_of(params), Terminal()))
+
+
+command = TableCommand(
+    "serve",
+    callback=_serve,
+    params=table_params(GROUPS),
+    help=HELP,
+    epilog=EPILOG,
+    context_settings={
+        **CONTEXT,
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
+)

@@ -1,0 +1,84 @@
+"""What `inferd serve` tells the person who started it: progress, then how to use it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+from rich.progress import Progress as Bar
+
+from inferd.cli.units import human_bytes
+from inferd.daemon import Address
+from inferd.engines.base import Progress
+
+STAGES = {"weights": "Loading weights", "warmup": "Warming up"}
+
+
+class Terminal:
+    """The daemon's reporter for a terminal: a bar where there is one, plain lines elsewhere.
+
+    Progress goes to standard error; what to do with the daemon goes to standard output.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self._quarter = (-1, "")
+        self._tty = sys.stderr.isatty()
+
+    def note(self, text: str) -> None:
+        self._close_bar()
+        click.echo(text, err=True)
+
+    def progress(self, progress: Progress) -> None:
+        if self._tty:
+            self._draw(progress)
+            return
+        quarter = (4 * progress.done // max(progress.total, 1), progress.stage)
+        if quarter != self._quarter:
+            self._quarter = quarter
+            amount = f"{human_bytes(progress.done)} of {human_bytes(progress.total)}"
+            click.echo(f"{STAGES[progress.stage]}: {amount}", err=True)
+
+    def ready(self, address: Address, model: str, *, needs_key: bool, chat: bool) -> None:
+        self._close_bar()
+        click.echo(f"\ninferd is ready on {address.url}\n")
+        click.echo(f"  base URL  {address.url}/v1")
+        click.echo(f"  model     {model}")
+        click.echo(f"  try       {curl_line(address.url, model, needs_key=needs_key, chat=chat)}")
+        click.echo("\nCtrl-C stops it.")
+
+    def _draw(self, progress: Progress) -> None:
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+            console = Console(stderr=True)
+            self._bar = Bar(*columns, TransferSpeedColumn(), console=console, transient=True)
+            self._bar.add_task("", total=None)
+            self._bar.start()
+        self._bar.update(
+            self._bar.task_ids[0],
+            description=STAGES[progress.stage],
+            completed=progress.done,
+            total=progress.total,
+        )
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def curl_line(url: str, model: str, *, needs_key: bool, chat: bool) -> str:
+    """A command for a shell that asks the model something."""
+    body: dict[str, object] = {"model": model}
+    if chat:
+        path, body["messages"] = "chat/completions", [{"role": "user", "content": "Hello!"}]
+    else:
+        path, body["prompt"] = "completions", "Once upon a time"
+    key = '-H "Authorization: Bearer $INFERD_API_KEY" ' if needs_key else ""
+    header = "-H 'Content-Type: application/json' "
+    data = shlex.quote(json.dumps(body, ensure_ascii=False))
+    return f"curl {url}/v1/{path} {key}{header}-d {data}"
