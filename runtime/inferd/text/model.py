@@ -1,14 +1,88 @@
-"""A model's text side: tokenizer, chat template, generation defaults."""
+"""A model's text side: tokenizer, chat template, generation defaults, end tokens."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from inferd.errors import InvalidRequest, StartError
+from inferd.text.chat import ChatTemplate
+from inferd.text.sampling import Defaults, read_defaults
+from inferd.text.tokenizer import Tokenizer, load_tokenizer
 
 
-class TextModel:
-    """What turns text into token ids and back for one model; immutable."""
+class TextModel(Struct, frozen=True):
+    """What turns text into token ids and back for one model.
+
+    Args:
+        chat: None for a base model without a template.
+        eos_ids: each of them ends a sequence.
+    """
+
+    tokenizer: Tokenizer
+    chat: ChatTemplate | None = None
+    defaults: Defaults = Defaults()
+    eos_ids: frozenset[int] = frozenset()
 
 
 def load_text(folder: Path) -> TextModel:
-    """Read the text side of the checkpoint in `folder`. Raises `StartError`."""
-    return TextModel()
+    """Read the text side of the checkpoint in `folder`. Blocks for up to seconds.
+
+    Raises:
+        StartError: something is missing, or cannot be read.
+    """
+    config = _read_json(folder / "tokenizer_config.json")
+    generation = _read_json(folder / "generation_config.json")
+    tokenizer = load_tokenizer(folder, config)
+    try:
+        sources = _chat_sources(folder, config)
+        chat = ChatTemplate(sources, tokenizer.special_tokens) if sources else None
+    except (ValueError, OSError) as error:
+        raise _bad("the chat template", str(error)) from error
+    try:
+        defaults = read_defaults(generation)
+    except InvalidRequest as error:
+        raise _bad("generation_config.json", f"{error.param}: {error.message}") from error
+    return TextModel(tokenizer, chat, defaults, _eos_ids(folder, generation, tokenizer))
+
+
+def _chat_sources(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """Templates by name; files come before tokenizer_config.json, as in transformers."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        more = sorted((folder / "additional_chat_templates").glob("*.jinja"))
+        return {"default": path.read_text()} | {each.stem: each.read_text() for each in more}
+    listed = config.get("chat_template")
+    if isinstance(listed, str):
+        return {"default": listed}
+    if isinstance(listed, list):
+        try:
+            return {each["name"]: each["template"] for each in listed}
+        except (KeyError, TypeError) as error:
+            raise ValueError("chat_template must list names and templates") from error
+    return {}
+
+
+def _eos_ids(folder: Path, generation: dict[str, Any], tokenizer: Tokenizer) -> frozenset[int]:
+    """generation_config.json's (else config.json's) end tokens, and the tokenizer's."""
+    source = generation or _read_json(folder / "config.json")
+    named = source.get("eos_token_id")
+    listed = named if isinstance(named, list) else [named]
+    return frozenset(i for i in (*listed, tokenizer.eos_id) if isinstance(i, int))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`; empty if there is no such file. Raises StartError."""
+    if not path.is_file():
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (msgspec.DecodeError, OSError) as error:
+        raise _bad(path.name, str(error)) from error
+
+
+def _bad(what: str, why: str) -> StartError:
+    return StartError("bad_weights", f"The checkpoint's {what} cannot be used: {why}")

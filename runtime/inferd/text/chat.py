@@ -1,0 +1,170 @@
+"""Conversations to prompts: messages as templates expect them, and the template's choice."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from inferd.errors import InvalidRequest
+from inferd.messages import Message, ToolCall
+from inferd.text.template import Template
+
+_CONTINUE = "\ue000CONTINUE\ue000 "  # its trailing space shows whether the template trims
+_RESERVED = frozenset(
+    {
+        "messages",
+        "tools",
+        "documents",
+        "add_generation_prompt",
+        "continue_final_message",
+        "chat_template",
+        "tokenize",
+        "raise_exception",
+        "strftime_now",
+        "namespace",
+    }
+)
+# Switches that clients set for every model alike; they change nothing where a template has none.
+_COMMON_SWITCHES = frozenset({"enable_thinking", "thinking", "reasoning_effort"})
+
+
+class ChatTemplate:
+    """A model's chat templates.
+
+    Args:
+        sources: Jinja by name; `default` is used, or `tool_use` where the request has tools.
+        special_tokens: `bos_token` and the like, which templates write themselves.
+
+    Raises:
+        ValueError: a template does not parse, or none can be the default.
+    """
+
+    def __init__(self, sources: Mapping[str, str], special_tokens: Mapping[str, str]) -> None:
+        self._templates = {name: Template(source) for name, source in sources.items()}
+        if "default" not in self._templates:
+            raise ValueError("several chat templates and none of them is named `default`")
+        self._special_tokens = dict(special_tokens)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        continue_final_message: bool = False,
+        max_chars: int = 10_000_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> str:
+        """The prompt's text, which ends where the assistant's turn begins or is to be continued.
+
+        Raises:
+            InvalidRequest: the messages or `chat_template_kwargs` are at fault.
+            OutputTooLong: more than `max_chars` characters.
+        """
+        template = self._choose(bool(tools))
+        turns = _turns(messages, developer="developer" in template.source)
+        values = {
+            **self._special_tokens,
+            **_checked(kwargs or {}, template.variables, frozenset(self._special_tokens)),
+            "messages": turns,
+            "tools": list(tools) or None,
+            "documents": None,
+            "add_generation_prompt": not continue_final_message,
+        }
+        if continue_final_message:
+            final = _mark_final(turns)
+            return _cut(template.render(values, max_chars=max_chars, clock=clock), final)
+        return template.render(values, max_chars=max_chars, clock=clock)
+
+    def _choose(self, with_tools: bool) -> Template:
+        if with_tools and "tool_use" in self._templates:
+            return self._templates["tool_use"]
+        return self._templates["default"]
+
+
+def _checked(
+    kwargs: Mapping[str, Any], variables: frozenset[str], special: frozenset[str]
+) -> dict[str, Any]:
+    """`chat_template_kwargs` that a caller may set and the template reads."""
+    allowed = variables - _RESERVED - special
+    for name in kwargs:
+        if name in _RESERVED or name in special:
+            raise InvalidRequest(f"`{name}` cannot be set here", "chat_template_kwargs")
+        if name not in allowed | _COMMON_SWITCHES:
+            near = difflib.get_close_matches(name, allowed, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise InvalidRequest(
+                f"The model's chat template does not read `{name[:100]}`{hint}",
+                "chat_template_kwargs",
+            )
+    return {name: value for name, value in kwargs.items() if name in allowed}
+
+
+def _turns(messages: Sequence[Message], *, developer: bool) -> list[dict[str, Any]]:
+    if not messages:
+        raise InvalidRequest("At least one message is needed", "messages")
+    return [_turn(message, place, developer) for place, message in enumerate(messages)]
+
+
+def _turn(message: Message, place: int, developer: bool) -> dict[str, Any]:
+    """A message as a template's dict; templates that know no developer see a system turn."""
+    role = "system" if message.role == "developer" and not developer else message.role
+    turn: dict[str, Any] = {"role": role, "content": message.content}
+    if message.content is None and not message.tool_calls:
+        turn["content"] = ""  # many templates would print "None"
+    if message.name is not None:
+        turn["name"] = message.name
+    if message.tool_call_id is not None:
+        turn["tool_call_id"] = message.tool_call_id
+    if message.reasoning_content is not None:
+        turn["reasoning_content"] = turn["thinking"] = message.reasoning_content
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            _tool_call(call, f"messages.{place}.tool_calls.{position}")
+            for position, call in enumerate(message.tool_calls)
+        ]
+    return turn
+
+
+def _tool_call(call: ToolCall, path: str) -> dict[str, Any]:
+    """Templates expect arguments as an object; OpenAI's clients send them as JSON text."""
+    arguments: Any = call.function.arguments
+    if isinstance(arguments, str):
+        try:
+            arguments = msgspec.json.decode(arguments or "{}")
+        except msgspec.DecodeError:
+            arguments = None
+    if not isinstance(arguments, dict):
+        raise InvalidRequest("Must be a JSON object", f"{path}.function.arguments")
+    function = {"name": call.function.name, "arguments": arguments}
+    return {"type": call.type, "id": call.id, "function": function}
+
+
+def _mark_final(turns: list[dict[str, Any]]) -> str:
+    """Put the mark behind the last message's content, and return that content."""
+    final = turns[-1]
+    content = final["content"]
+    if final["role"] != "assistant" or not isinstance(content, str):
+        raise InvalidRequest(
+            "Only a last message of the assistant with text content can be continued",
+            f"messages.{len(turns) - 1}",
+        )
+    final["content"] = content + _CONTINUE
+    return content
+
+
+def _cut(rendered: str, content: str) -> str:
+    """The rendered prompt up to the mark, trimmed where the template trims (as transformers)."""
+    place = rendered.rfind(_CONTINUE.strip())
+    if place < 0 or content.strip() not in rendered:
+        raise InvalidRequest(
+            "The model's chat template drops the last message, so it cannot be continued",
+            "messages",
+        )
+    if rendered.startswith(_CONTINUE, place):
+        return rendered[:place]
+    return rendered[:place].rstrip()

@@ -1,0 +1,132 @@
+"""A request's prompt as token ids, and everything about it that can be refused beforehand."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from msgspec import Struct
+
+from inferd.errors import ContextTooLong, InvalidRequest
+from inferd.messages import Generate, Sampling
+from inferd.text.model import TextModel
+from inferd.text.sampling import complete
+from inferd.text.stops import StopStrings
+from inferd.text.template import OutputTooLong
+
+_THREAD_CHARS = 16_384  # from here on the work would be felt by other streams
+
+
+class Prepared(Struct, frozen=True):
+    """A request that can be submitted.
+
+    `max_tokens` is 0 when only the prompt is to be scored. `sampling` is choice 0's.
+    """
+
+    prompt: tuple[int, ...]
+    prompt_text: str
+    max_tokens: int
+    sampling: Sampling
+    stops: StopStrings
+
+
+async def prepare(
+    request: Generate, model: TextModel, *, max_model_len: int, vocab_size: int, seed: int
+) -> Prepared:
+    """Check `request`, complete its sampling, render its template and tokenise.
+
+    Args:
+        max_model_len: tokens, prompt and output together.
+        vocab_size: of the model's logits.
+        seed: for requests that name none.
+
+    Raises:
+        InvalidRequest: a field is at fault.
+        ContextTooLong: no room for the prompt, or for `max_tokens` behind it.
+    """
+    sampling = complete(
+        request,
+        model.defaults,
+        vocab_size=vocab_size,
+        eos_ids=model.eos_ids,
+        seed=seed,
+    )
+    if _size(request) < _THREAD_CHARS:
+        ids, text = encode(request, model, max_model_len)
+    else:
+        ids, text = await asyncio.to_thread(encode, request, model, max_model_len)
+    param = prompt_param(request)
+    if not ids:
+        raise InvalidRequest("The prompt holds no tokens", param)
+    if any(not 0 <= i < vocab_size for i in ids):
+        raise InvalidRequest(f"Token ids must be 0 to {vocab_size - 1}", param)
+    max_tokens = _room(request, len(ids), max_model_len, param)
+    return Prepared(tuple(ids), text, max_tokens, sampling, StopStrings(request.stop))
+
+
+def prompt_param(request: Generate) -> str:
+    """The name of the field that holds the prompt."""
+    return "prompt" if request.messages is None else "messages"
+
+
+def encode(
+    request: Generate, model: TextModel, max_model_len: int
+) -> tuple[list[int] | tuple[int, ...], str]:
+    """(token ids, text) of the prompt; refuses absurd lengths before tokenising them."""
+    tokenizer = model.tokenizer
+    if isinstance(request.prompt, tuple):
+        if len(request.prompt) >= max_model_len:
+            raise ContextTooLong(max_model_len, len(request.prompt), 0, "prompt")
+        return request.prompt, tokenizer.decode(request.prompt, skip_special_tokens=False)
+    if request.prompt is not None:
+        text = request.prompt
+    else:
+        text = _render(request, model, max_model_len)
+    least = tokenizer.least_tokens(text)
+    if least >= max_model_len:
+        raise ContextTooLong(max_model_len, least, 0, prompt_param(request))
+    try:
+        return tokenizer.encode(text, add_special_tokens=request.messages is None), text
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can spell
+        raise InvalidRequest("The text is not valid Unicode", prompt_param(request)) from error
+
+
+def _render(request: Generate, model: TextModel, max_model_len: int) -> str:
+    """The conversation as the model's template writes it."""
+    if model.chat is None:
+        raise InvalidRequest("This model has no chat template; use the completions API", "messages")
+    longest = model.tokenizer.longest_token
+    try:
+        return model.chat.render(
+            request.messages or (),
+            request.tools,
+            kwargs=request.chat_template_kwargs,
+            continue_final_message=request.continue_final_message,
+            max_chars=max_model_len * longest,
+        )
+    except OutputTooLong as error:
+        least = -(-error.length // longest)
+        raise ContextTooLong(max_model_len, least, 0, "messages") from error
+
+
+def _room(request: Generate, prompt: int, limit: int, param: str) -> int:
+    """Output tokens to generate at most."""
+    if prompt >= limit:
+        raise ContextTooLong(limit, prompt, 0, param)
+    if request.max_tokens is None:
+        room = limit - prompt
+    elif prompt + request.max_tokens > limit:
+        raise ContextTooLong(limit, prompt, request.max_tokens, param)
+    else:
+        room = request.max_tokens
+    if request.min_tokens > room:
+        raise ContextTooLong(limit, prompt, request.min_tokens, param)
+    return room
+
+
+def _size(request: Generate) -> int:
+    """About how many characters (or ids) there are to work through."""
+    if request.prompt is not None:
+        return len(request.prompt)
+    messages = sum(len(m.content or "") + 100 for m in request.messages or ())
+    return messages + (len(msgspec.json.encode(request.tools)) if request.tools else 0)

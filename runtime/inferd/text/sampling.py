@@ -1,0 +1,171 @@
+"""Sampling parameters: every range checked, the model's defaults filled in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+from msgspec import Struct
+
+from inferd.errors import InvalidRequest
+from inferd.messages import Generate, Sampling
+
+MAX_N = 16
+MAX_STOPS = 16
+MAX_STOP_CHARS = 1024
+MAX_STOP_TOKEN_IDS = 64
+MAX_LOGPROBS = 20
+MAX_LOGIT_BIAS = 1024
+MAX_SALT_CHARS = 256
+
+
+class Defaults(Struct, frozen=True):
+    """What a checkpoint's generation_config.json sets for requests that don't."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+def read_defaults(generation_config: dict[str, Any]) -> Defaults:
+    """The defaults in generation_config.json; keys that are absent or null count as unset.
+
+    Raises:
+        InvalidRequest: a value is out of its range; names the key.
+    """
+    names = Defaults.__struct_fields__
+    given = {n: generation_config[n] for n in names if generation_config.get(n) is not None}
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidRequest("Must be a number", name)
+    defaults = Defaults(**given)
+    _check_distribution(defaults)
+    return defaults
+
+
+def complete(
+    request: Generate,
+    defaults: Defaults,
+    *,
+    vocab_size: int,
+    eos_ids: Collection[int],
+    seed: int,
+) -> Sampling:
+    """The sampling parameters of choice 0.
+
+    Args:
+        vocab_size: ids below it may be biased or be stop tokens.
+        eos_ids: end the sequence unless `request.ignore_eos`.
+        seed: used where the request has none; 0 ≤ seed < 2**64.
+
+    Raises:
+        InvalidRequest: a field is out of its range; names it.
+    """
+    check_counts(request)
+    chosen = _over(defaults, request)
+    _check_distribution(chosen)
+    _range("presence_penalty", request.presence_penalty, -2, 2)
+    _range("frequency_penalty", request.frequency_penalty, -2, 2)
+    _check_ids(request, vocab_size)
+    stop_ids = [] if request.ignore_eos else sorted(eos_ids)
+    return Sampling(
+        temperature=float(chosen.temperature),
+        top_k=0 if chosen.top_k < 0 or chosen.top_k >= vocab_size else int(chosen.top_k),
+        top_p=float(chosen.top_p),
+        min_p=float(chosen.min_p),
+        presence_penalty=float(request.presence_penalty),
+        frequency_penalty=float(request.frequency_penalty),
+        repetition_penalty=float(chosen.repetition_penalty),
+        logit_bias=tuple((i, float(b)) for i, b in sorted(request.logit_bias.items())),
+        seed=seed if request.seed is None else request.seed % 2**64,
+        min_tokens=request.min_tokens,
+        stop_token_ids=tuple(dict.fromkeys([*stop_ids, *request.stop_token_ids])),
+        logprobs=request.logprobs,
+        prompt_logprobs=request.prompt_logprobs,
+        logprobs_mode=request.logprobs_mode,
+    )
+
+
+def check_counts(request: Generate) -> None:
+    """Everything that needs no model: counts, lengths, seed. Raises InvalidRequest."""
+    _range("n", request.n, 1, MAX_N)
+    _range("min_tokens", request.min_tokens, 0, math.inf)
+    if request.max_tokens is not None:
+        _range("max_tokens", request.max_tokens, 0, math.inf)
+        if request.min_tokens > request.max_tokens:
+            raise InvalidRequest("min_tokens must not exceed max_tokens", "min_tokens")
+    _count("stop", len(request.stop), MAX_STOPS)
+    for stop in request.stop:
+        if not 1 <= len(stop) <= MAX_STOP_CHARS:
+            raise InvalidRequest(
+                f"A stop string must have 1 to {MAX_STOP_CHARS} characters", "stop"
+            )
+    _count("stop_token_ids", len(request.stop_token_ids), MAX_STOP_TOKEN_IDS)
+    _count("logit_bias", len(request.logit_bias), MAX_LOGIT_BIAS)
+    for name in ("logprobs", "prompt_logprobs"):
+        if (k := getattr(request, name)) is not None:
+            _range(name, k, 0, MAX_LOGPROBS)
+    if request.seed is not None and not -(2**63) <= request.seed < 2**64:
+        raise InvalidRequest("seed must be at least -2**63 and less than 2**64", "seed")
+    _range("priority", request.priority, -(2**31), 2**31 - 1)
+    if len(request.cache_salt) > MAX_SALT_CHARS:
+        raise InvalidRequest(f"At most {MAX_SALT_CHARS} characters", "cache_salt")
+
+
+def choice_seed(seed: int, index: int) -> int:
+    """The seed of choice `index`: `seed` itself for 0, else SplitMix64's output number `index`.
+
+    Source: Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    if index == 0:
+        return seed
+    mask = 2**64 - 1
+    z = (seed + index * 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return z ^ (z >> 31)
+
+
+def _over(defaults: Defaults, request: Generate) -> Defaults:
+    """The request's values where it gives any, else the model's."""
+    names = Defaults.__struct_fields__
+    pairs = ((n, getattr(request, n), getattr(defaults, n)) for n in names)
+    return Defaults(**{n: default if given is None else given for n, given, default in pairs})
+
+
+def _check_distribution(chosen: Defaults) -> None:
+    _range("temperature", chosen.temperature, 0, 100)
+    _range("top_k", chosen.top_k, -1, math.inf)
+    _range("top_p", chosen.top_p, 0, 1, open_below=True)
+    _range("min_p", chosen.min_p, 0, 1)
+    _range("repetition_penalty", chosen.repetition_penalty, 0, 5, open_below=True)
+
+
+def _check_ids(request: Generate, vocab_size: int) -> None:
+    for token_id, bias in request.logit_bias.items():
+        _token("logit_bias", token_id, vocab_size)
+        _range("logit_bias", bias, -100, 100)
+    for token_id in request.stop_token_ids:
+        _token("stop_token_ids", token_id, vocab_size)
+
+
+def _token(name: str, token_id: int, vocab_size: int) -> None:
+    if not 0 <= token_id < vocab_size:
+        raise InvalidRequest(f"Token ids must be 0 to {vocab_size - 1}", name)
+
+
+def _count(name: str, count: int, most: int) -> None:
+    if count > most:
+        raise InvalidRequest(f"{name} holds {count} entries, at most {most} are allowed", name)
+
+
+def _range(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
+    """Require low ≤ value ≤ high (low < value if `open_below`); NaN and infinities never pass."""
+    if math.isfinite(value) and low <= value <= high and not (open_below and value == low):
+        return
+    lower = "greater than" if open_below else "at least"
+    upper = f" and at most {high}" if math.isfinite(high) else ""
+    raise InvalidRequest(f"{name} must be {lower} {low}{upper}", name)
