@@ -102,7 +102,7 @@ def _range(option: Option) -> str:
 
 
 def _text(spec: Spec, raw: object, source: str) -> str:
-    if not isinstance(raw, str) or not raw:
+    if not isinstance(raw, str) or not raw.strip():
         raise bad_option(f"{source}: a text is needed, not {raw!r}")
     choices = spec.option.choices
     if choices is None:
