@@ -122,7 +122,7 @@ class HostChannel:
     What is sent within one turn of the event loop goes out as one frame.
     """
 
-    def __init__(self, endpoint: str, on_frame: Callable[[list[Message]], None]) -> None:
+    def __init__(self, endpoint: str, on_frame: Callable[[bytes], None]) -> None:
         self._on_frame = on_frame
         self._outbox: list[Command] = []
         self._loop = asyncio.get_running_loop()
@@ -163,7 +163,7 @@ class HostChannel:
                 frame = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._on_frame(decode_messages(frame))
+            self._on_frame(frame)
 
 
 class ChildChannel:
