@@ -1,0 +1,25 @@
+"""Matrix product with a weight kept row-major as [out, in]."""
+
+from __future__ import annotations
+
+import torch
+
+from inferd_kernels.dispatch import Op
+from inferd_kernels.linear import reference
+
+LINEAR = Op("linear", {"reference": reference.linear})
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Apply a linear layer.
+
+    Args:
+        x: [T, in], fp32, bf16 or fp16.
+        weight: [out, in], contiguous (each output's weights side by side), of x's dtype.
+        bias: [out] of x's dtype, or None.
+
+    Returns: [T, out] of x's dtype; products accumulate in fp32.
+
+    Semantics: y[t, o] = sum_i x[t, i] * weight[o, i] + bias[o]
+    """
+    return LINEAR.on(x.device.type)(x, weight, bias)

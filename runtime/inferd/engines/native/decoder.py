@@ -1,0 +1,143 @@
+"""The native decoder: one config-driven model for the Llama family, behind `Model`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from inferd_kernels.linear import linear
+from torch.nn import functional
+
+from inferd.engines.native.architectures import parse_config
+from inferd.engines.native.checkpoint import OnProgress, load, read_config, read_headers
+from inferd.engines.native.decoder_config import DecoderConfig, RopeSpec
+from inferd.engines.native.decoder_weights import is_ignored, parameters
+from inferd.engines.native.layers import build_layer, enter
+from inferd.engines.native.model import Batch, KVSpec
+from inferd.engines.native.rope import RopeTable
+from inferd.errors import StartError
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+class Decoder:
+    """A decoder with its weights on its device. Implements `Model`."""
+
+    runner = "native"
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        tensors: dict[str, torch.Tensor],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """`tensors`: the parameters by key, as `decoder_weights.parameters` names them."""
+        self.config = config
+        self.dtype = dtype
+        self.device = device
+        self.architecture = config.architecture
+        self.vocab_size = config.vocab_size
+        self.max_position = config.max_position
+        self.kv_specs: tuple[KVSpec, ...] = config.kv_specs
+        self.weight_bytes = sum(tensor.nbytes for tensor in tensors.values())
+        specs = {layer.rope for layer in config.layers if layer.rope is not None}
+        self._ropes = {spec: RopeTable(spec, device) for spec in specs}
+        self._embedding = tensors["embedding"]
+        self._norm = tensors["norm"]
+        self._head = tensors.get("head", self._embedding)
+        self._embedding_scale = _embedding_scale(config, dtype)
+        self._layers = [
+            build_layer(config, layer, self._rope(layer.rope), partial(_weight, tensors, i))
+            for i, layer in enumerate(config.layers)
+        ]
+
+    def reserve(self, length: int) -> None:
+        """Prepare for contexts of `length` tokens, so that no step has to grow a table."""
+        for table in self._ropes.values():
+            table.reserve(length)
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Write the new tokens' KV; return their final hidden states [T, hidden], normed."""
+        self.reserve(batch.max_seqlen_k)
+        residual = functional.embedding(batch.input_ids, self._embedding)
+        if self._embedding_scale != 1.0:
+            residual = residual * self._embedding_scale
+        x: torch.Tensor | None = None
+        for layer, cache in zip(self._layers, batch.kv_cache, strict=True):
+            x = layer(x, residual, batch, cache)
+        return enter(self.config, x, residual, self._norm)
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[N, hidden] → float32 [N, vocab_size], soft cap and scale applied."""
+        logits = linear(hidden, self._head).float()
+        if self.config.logit_scale != 1.0:
+            logits = logits * self.config.logit_scale
+        if self.config.logit_softcap:
+            logits = torch.tanh(logits / self.config.logit_softcap) * self.config.logit_softcap
+        return logits
+
+    def _rope(self, spec: RopeSpec | None) -> RopeTable | None:
+        return None if spec is None else self._ropes[spec]
+
+
+def load_decoder(
+    folder: Path,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    on_progress: OnProgress,
+    max_model_len: int | None = None,
+) -> Decoder:
+    """Load a checkpoint: config.json and safetensors.
+
+    Args:
+        folder: the model's folder.
+        dtype: float32, float16 or bfloat16; None: what config.json says, or else
+            float32.
+        on_progress: called with (bytes read, bytes in all) after each tensor.
+        max_model_len: the longest context that will be served, in tokens; see `parse_config`.
+
+    Raises: StartError: `unsupported`, `not_found` or `bad_weights`, all but unreadable files
+        before any weight is read.
+    """
+    config = parse_config(read_config(folder), max_model_len)
+    dtype = dtype or checkpoint_dtype(config)
+    tensors = load(
+        read_headers(folder),
+        parameters(config),
+        dtype=dtype,
+        device=device,
+        ignored=is_ignored,
+        on_progress=on_progress,
+    )
+    decoder = Decoder(config, tensors, dtype=dtype, device=device)
+    if max_model_len is not None:
+        decoder.reserve(max_model_len)
+    return decoder
+
+
+def checkpoint_dtype(config: DecoderConfig) -> torch.dtype:
+    """The dtype that config.json says the checkpoint is in."""
+    name = (config.dtype or "float32").removeprefix("torch.")
+    if name not in DTYPES:
+        raise StartError("unsupported", f"config.json: dtype = {name!r} is not supported")
+    return DTYPES[name]
+
+
+def _weight(tensors: dict[str, torch.Tensor], layer: int, key: str) -> torch.Tensor | None:
+    return tensors.get(f"{layer}.{key}")
+
+
+def _embedding_scale(config: DecoderConfig, dtype: torch.dtype) -> float:
+    if config.round_embedding_scale:
+        return torch.tensor(config.embedding_scale, dtype=dtype).item()
+    return config.embedding_scale

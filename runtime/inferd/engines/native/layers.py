@@ -1,0 +1,186 @@
+"""One decoder layer: its weights and its step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from inferd_kernels.activation import Kind as Activation
+from inferd_kernels.activation import gated
+from inferd_kernels.attention import attention
+from inferd_kernels.kv_write import kv_write
+from inferd_kernels.linear import linear
+from inferd_kernels.rmsnorm import add_rmsnorm, rmsnorm
+from inferd_kernels.rope import rope
+
+from inferd.engines.native.decoder_config import DecoderConfig, LayerSpec
+from inferd.engines.native.model import Batch
+from inferd.engines.native.moe import SparseMLP
+from inferd.engines.native.rope import RopeTable
+
+Cache = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Self-attention with fused projections. Weights are [out, in]."""
+
+    config: DecoderConfig
+    window: int
+    rope: RopeTable | None
+    qkv: torch.Tensor  # queries' rows, then keys', then values'
+    qkv_bias: torch.Tensor | None
+    o: torch.Tensor
+    o_bias: torch.Tensor | None
+    q_norm: torch.Tensor | None
+    k_norm: torch.Tensor | None
+
+    def __call__(self, x: torch.Tensor, batch: Batch, cache: Cache) -> torch.Tensor:
+        """[T, hidden] → [T, hidden]; writes the new tokens' KV."""
+        config = self.config
+        q, k, v = self._project(x)
+        if self.rope is not None:
+            rope(q, k, batch.positions, self.rope.cos, self.rope.sin)
+        kv_write(k, v, *cache, batch.slot_mapping)
+        out = attention(
+            q,
+            *cache,
+            batch.block_tables,
+            batch.cu_seqlens_q,
+            batch.seq_lens,
+            max_seqlen_q=batch.max_seqlen_q,
+            max_seqlen_k=batch.max_seqlen_k,
+            scale=config.attention_scale,
+            window=self.window,
+            softcap=config.attention_softcap,
+        )
+        return linear(out.view(-1, config.q_size), self.o, self.o_bias)
+
+    def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries [T, Hq, D], keys and values [T, Hkv, D], normed where the model does so."""
+        config = self.config
+        qkv = linear(x, self.qkv, self.qkv_bias)
+        q, k, v = torch.split(qkv, [config.q_size, config.kv_size, config.kv_size], dim=-1)
+        if self.q_norm is not None and self.k_norm is not None and config.qk_norm == "full":
+            q = rmsnorm(q, self.q_norm, config.norm_eps)
+            k = rmsnorm(k, self.k_norm, config.norm_eps)
+        q = q.view(-1, config.num_heads, config.head_dim)
+        k = k.view(-1, config.num_kv_heads, config.head_dim)
+        v = v.view(-1, config.num_kv_heads, config.head_dim)
+        if self.q_norm is not None and self.k_norm is not None and config.qk_norm == "head":
+            q = rmsnorm(q, self.q_norm, config.norm_eps)
+            k = rmsnorm(k, self.k_norm, config.norm_eps)
+        return q, k, v
+
+
+@dataclass(frozen=True, slots=True)
+class DenseMLP:
+    """A gated MLP; `gate_up` is [2 * I, hidden], `down` [hidden, I]."""
+
+    activation: Activation
+    gate_up: torch.Tensor
+    gate_up_bias: torch.Tensor | None
+    down: torch.Tensor
+    down_bias: torch.Tensor | None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        inner = gated(linear(x, self.gate_up, self.gate_up_bias), self.activation)
+        return linear(inner, self.down, self.down_bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Attention and MLP around the residual stream, with the norms that the model has."""
+
+    config: DecoderConfig
+    attention: Attention
+    mlp: DenseMLP | SparseMLP
+    before_attention: torch.Tensor | None
+    after_attention: torch.Tensor | None
+    before_mlp: torch.Tensor | None
+    after_mlp: torch.Tensor | None
+
+    def __call__(
+        self, x: torch.Tensor | None, residual: torch.Tensor, batch: Batch, cache: Cache
+    ) -> torch.Tensor:
+        """Run the layer.
+
+        Args:
+            x: [T, hidden], what the layer before put out and nobody has added yet; None in front.
+            residual: [T, hidden], the stream without x; changed in place.
+
+        Returns: [T, hidden], this layer's last output, to be added by whoever comes next.
+        """
+        x = self._enter(x, residual, self.before_attention)
+        x = self._leave(self.attention(x, batch, cache), self.after_attention)
+        x = self._enter(x, residual, self.before_mlp)
+        return self._leave(self.mlp(x), self.after_mlp)
+
+    def _enter(
+        self, x: torch.Tensor | None, residual: torch.Tensor, weight: torch.Tensor | None
+    ) -> torch.Tensor:
+        return enter(self.config, x, residual, weight)
+
+    def _leave(self, x: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        return x if weight is None else rmsnorm(x, weight, self.config.norm_eps)
+
+
+def enter(
+    config: DecoderConfig,
+    x: torch.Tensor | None,
+    residual: torch.Tensor,
+    weight: torch.Tensor | None,
+) -> torch.Tensor:
+    """Add x to the stream in place; what the next block reads, normed where there is a norm."""
+    if x is None:
+        return residual if weight is None else rmsnorm(residual, weight, config.norm_eps)
+    if weight is None:
+        return residual.add_(x, alpha=config.residual_scale)
+    return add_rmsnorm(x, residual, weight, config.norm_eps, config.residual_scale)
+
+
+def build_layer(
+    config: DecoderConfig,
+    spec: LayerSpec,
+    rope: RopeTable | None,
+    weight: Callable[[str], torch.Tensor | None],
+) -> Layer:
+    """A layer from its parameters; `weight` gives one by its key, None where there is none."""
+
+    def needed(key: str) -> torch.Tensor:
+        tensor = weight(key)
+        assert tensor is not None, key
+        return tensor
+
+    mlp: DenseMLP | SparseMLP
+    if spec.moe is not None:
+        gate_up, down = needed("gate_up"), needed("down")
+        mlp = SparseMLP(spec.moe, config.activation, needed("router"), gate_up, down)
+    else:
+        mlp = DenseMLP(
+            activation=config.activation,
+            gate_up=needed("gate_up"),
+            gate_up_bias=weight("gate_up_bias"),
+            down=needed("down"),
+            down_bias=weight("down_bias"),
+        )
+    return Layer(
+        config=config,
+        attention=Attention(
+            config=config,
+            window=spec.window,
+            rope=rope,
+            qkv=needed("qkv"),
+            qkv_bias=weight("qkv_bias"),
+            o=needed("o"),
+            o_bias=weight("o_bias"),
+            q_norm=weight("q_norm"),
+            k_norm=weight("k_norm"),
+        ),
+        mlp=mlp,
+        before_attention=weight("before_attention"),
+        after_attention=weight("after_attention"),
+        before_mlp=weight("before_mlp"),
+        after_mlp=weight("after_mlp"),
+    )
