@@ -1,0 +1,243 @@
+"""The native engine's inside: scheduler and runner turned into the `Core` protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from inferd_scheduler import Event as SchedulerEvent
+from inferd_scheduler import (
+    Failed,
+    Finished,
+    Refused,
+    Request,
+    Scheduled,
+    Scheduler,
+    SchedulerConfig,
+    Token,
+)
+
+from inferd.engines.base import EngineSpec, Progress
+from inferd.engines.native.batching import Batcher, allocate_kv
+from inferd.engines.native.model import Model
+from inferd.engines.native.runner import Outcome, Runner
+from inferd.engines.native.start import start
+from inferd.engines.native.validation import refusal
+from inferd.messages import (
+    EngineInfo,
+    EngineStats,
+    Event,
+    Fail,
+    Finish,
+    PromptScored,
+    Submit,
+    Tokens,
+)
+
+
+class Timeline:
+    """When what happened to one request, in the clock's seconds."""
+
+    __slots__ = ("first_token", "last_token", "num_prompt", "scheduled", "submitted")
+
+    def __init__(self, submitted: float, num_prompt: int) -> None:
+        self.submitted = submitted
+        self.num_prompt = num_prompt
+        self.scheduled: float | None = None
+        self.first_token: float | None = None
+        self.last_token = 0.0
+
+    def durations(self, now: float) -> dict[str, float]:
+        """`Finish`'s queued, prefill and decode seconds of a request that ends now."""
+        scheduled = now if self.scheduled is None else self.scheduled
+        first = now if self.first_token is None else self.first_token
+        last = first if self.first_token is None else self.last_token
+        return {
+            "queued_s": scheduled - self.submitted,
+            "prefill_s": first - scheduled,
+            "decode_s": last - first,
+        }
+
+
+class NativeCore:
+    """A model behind continuous batching. All calls come from one thread.
+
+    Args:
+        config: the scheduler's bounds; the KV cache is allocated after them.
+        clock: seconds, monotonic.
+        load_s: how long loading took, for `info`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        config: SchedulerConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        load_s: float = 0.0,
+    ) -> None:
+        kv_cache = allocate_kv(
+            model.kv_specs, config.num_blocks, config.block_size, model.dtype, model.device
+        )
+        max_blocks = -(-config.max_model_len // config.block_size)
+        batcher = Batcher(kv_cache, config.block_size, config.max_batch_size, max_blocks)
+        self._runner = Runner(model, batcher)
+        self._scheduler = Scheduler(config)
+        self._clock = clock
+        self._timelines: dict[str, Timeline] = {}
+        self._prompt_tokens = self._output_tokens = 0
+        self._info = describe(model, config, load_s)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def busy(self) -> bool:
+        return self._scheduler.has_work
+
+    def submit(self, submit: Submit) -> list[Event]:
+        wrong = refusal(submit, self._info.vocab_size)
+        if wrong is not None:
+            return [Fail(submit.request_id, "invalid", wrong)]
+        now = self._clock()
+        try:
+            self._scheduler.submit(to_request(submit), now)
+        except Refused as refused:
+            return [Fail(submit.request_id, refused.code, refused.message)]
+        self._runner.add(submit)
+        self._timelines[submit.request_id] = Timeline(now, len(submit.prompt))
+        return []
+
+    def abort(self, request_id: str) -> list[Event]:
+        now = self._clock()
+        return self._translate(self._scheduler.abort(request_id, now), Outcome(), now)
+
+    def step(self) -> list[Event]:
+        step = self._scheduler.plan(self._clock())
+        if step is None:
+            return []
+        outcome = self._runner.run(step)
+        now = self._clock()
+        return self._translate(
+            self._scheduler.commit(step, outcome.result(step), now), outcome, now
+        )
+
+    def stats(self) -> EngineStats:
+        stats = self._scheduler.stats()
+        return EngineStats(
+            running=stats.num_running,
+            waiting=stats.num_waiting,
+            kv_blocks_used=stats.num_blocks - stats.num_free_blocks,
+            kv_blocks_total=stats.num_blocks,
+            steps=stats.total_steps,
+            preemptions=stats.total_preemptions,
+            prefix_queries=stats.total_prefix_queries,
+            prefix_hits=stats.total_prefix_hits,
+            prompt_tokens=self._prompt_tokens,
+            output_tokens=self._output_tokens,
+        )
+
+    def check(self) -> None:
+        self._scheduler.check()
+        stats = self._scheduler.stats()
+        assert len(self._timelines) == stats.num_running + stats.num_waiting
+        assert self._runner.sequences.keys() == self._timelines.keys()
+
+    def close(self) -> None:
+        for request_id in list(self._timelines):
+            self.abort(request_id)
+
+    def _translate(self, events: list[SchedulerEvent], outcome: Outcome, now: float) -> list[Event]:
+        """The scheduler's events as messages, with what the runner knows about them."""
+        messages: list[Event] = []
+        for event in events:
+            if isinstance(event, Token):
+                messages += self._tokens(event, outcome, now)
+            elif isinstance(event, Scheduled):
+                timeline = self._timelines[event.request_id]
+                timeline.scheduled = timeline.submitted + event.queued_s
+                self._prompt_tokens += timeline.num_prompt
+            elif isinstance(event, Finished):
+                messages.append(self._finish(event, now))
+            elif isinstance(event, Failed):
+                error = outcome.failed.get(event.request_id)
+                log = "" if error is None else str(error)
+                self._forget(event.request_id)
+                messages.append(Fail(event.request_id, event.code, event.message, log))
+        return messages
+
+    def _tokens(self, event: Token, outcome: Outcome, now: float) -> list[Event]:
+        messages: list[Event] = []
+        timeline = self._timelines[event.request_id]
+        sequence = self._runner.sequences[event.request_id]
+        if timeline.first_token is None:
+            timeline.first_token = now
+            if sequence.sampling.prompt_logprobs is not None:
+                messages.append(PromptScored(event.request_id, tuple(sequence.prompt_scores)))
+        timeline.last_token = now
+        self._output_tokens += 1
+        score = outcome.logprobs.get(event.request_id)
+        scores = () if score is None else (score,)
+        messages.append(Tokens(event.request_id, (event.token,), scores))
+        return messages
+
+    def _finish(self, event: Finished, now: float) -> Finish:
+        timeline = self._forget(event.request_id)
+        return Finish(
+            event.request_id,
+            event.reason,
+            event.stop_token,
+            cached_tokens=max(0, event.cached_tokens),
+            preemptions=event.preemptions,
+            **timeline.durations(now),
+        )
+
+    def _forget(self, request_id: str) -> Timeline:
+        self._runner.remove(request_id)
+        return self._timelines.pop(request_id)
+
+
+def to_request(submit: Submit) -> Request:
+    """The scheduler's view of a sequence."""
+    sampling = submit.sampling
+    return Request(
+        submit.request_id,
+        submit.prompt,
+        submit.max_tokens,
+        output=submit.output,
+        stop_token_ids=sampling.stop_token_ids,
+        caller=submit.caller,
+        priority=submit.priority,
+        salt=submit.cache_salt,
+        reuse_prefix=sampling.prompt_logprobs is None,  # a cached position has no logits
+        min_tokens=sampling.min_tokens,
+    )
+
+
+def describe(model: Model, config: SchedulerConfig, load_s: float) -> EngineInfo:
+    """What the engine tells about itself."""
+    per_token = sum(spec.bytes_per_token(model.dtype) for spec in model.kv_specs)
+    return EngineInfo(
+        engine="native",
+        architecture=model.architecture,
+        runner=model.runner,
+        vocab_size=model.vocab_size,
+        max_model_len=config.max_model_len,
+        max_batch_size=config.max_batch_size,
+        max_batch_tokens=config.max_batch_tokens,
+        block_size=config.block_size,
+        num_blocks=config.num_blocks,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        weight_bytes=model.weight_bytes,
+        kv_cache_bytes=per_token * config.num_blocks * config.block_size,
+        load_s=load_s,
+    )
+
+
+def create(spec: EngineSpec, on_progress: Callable[[Progress], None]) -> NativeCore:
+    """Load a model and build its engine; the `CoreFactory` of `native`. Raises `StartError`."""
+    began = time.monotonic()
+    model, config = start(spec, on_progress)
+    return NativeCore(model, config, load_s=time.monotonic() - began)

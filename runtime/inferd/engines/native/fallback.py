@@ -1,0 +1,159 @@
+"""Decoders outside the native list, on transformers' modelling code over our paged cache.
+
+Nothing here is specific to an architecture. What a model asks of attention is found by running
+it on the meta device, before its weights are read; whether the answer is right, by comparing it
+with the model's own eager attention afterwards (`fallback_checks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers.modeling_outputs import MoeModelOutputWithPast
+
+from inferd.engines.base import Progress
+from inferd.engines.native import fallback_checks as checks
+from inferd.engines.native.fallback_attention import NAME, forward_pass
+from inferd.engines.native.fallback_checks import Causal
+from inferd.engines.native.memory import weight_bytes
+from inferd.engines.native.model import Batch, KVSpec
+from inferd.errors import StartError
+
+
+class GivenStates(torch.nn.Module):
+    """Stands in for the layers, so that the model's own code turns given states into logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: torch.Tensor | None = None
+
+    def forward(self, *_args: Any, **_options: Any) -> MoeModelOutputWithPast:
+        return MoeModelOutputWithPast(last_hidden_state=self.states)
+
+
+class TransformersModel:
+    """A `Model` made of a transformers model. Takes it over: its layers are moved out of it.
+
+    Args:
+        kv_specs: one per attention call of a forward pass, in order.
+    """
+
+    runner = "transformers"
+
+    def __init__(self, causal: Causal, kv_specs: tuple[KVSpec, ...], max_position: int) -> None:
+        self.architecture = type(causal).__name__
+        self.kv_specs = kv_specs
+        self.max_position = max_position
+        self.vocab_size: int = causal.get_output_embeddings().weight.shape[0]
+        self.dtype: torch.dtype = causal.dtype
+        self.device: torch.device = causal.device
+        # A dict, since tied weights are one storage.
+        tensors = {p.data_ptr(): p.nbytes for p in (*causal.parameters(), *causal.buffers())}
+        self.weight_bytes = sum(tensors.values())
+        prefix = causal.base_model_prefix
+        self._layers = getattr(causal, prefix)
+        self._head = causal
+        self._given = GivenStates()
+        setattr(causal, prefix, self._given)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        with forward_pass(batch):
+            output = self._layers(
+                input_ids=batch.input_ids[None],
+                position_ids=batch.positions[None],
+                use_cache=False,
+            )
+        states: torch.Tensor = output[0][0]
+        return states
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        self._given.states = hidden[None]
+        nothing = torch.zeros((1, len(hidden)), dtype=torch.int64, device=hidden.device)
+        output = self._head(input_ids=nothing, use_cache=False)
+        self._given.states = None
+        logits: torch.Tensor = output.logits[0].float()
+        return logits
+
+
+def load_fallback(
+    folder: Path,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    on_progress: Callable[[Progress], None],
+) -> TransformersModel:
+    """Load any decoder-only model that transformers can run and our attention can serve.
+
+    Raises: StartError(unsupported), naming the model and the reason, before weights are read
+        where that can be known; StartError(bad_weights).
+    """
+    config = read_config(folder)
+    name = checks.name_of(config)
+    checks.check_config(config)
+    calls = checks.dry_run(empty_model(config))
+    checks.check_calls(config, calls)
+    total = weight_bytes(folder, dtype)
+    on_progress(Progress("weights", 0, total))
+    causal = load_weights(folder, config, dtype).to(device).eval()
+    on_progress(Progress("weights", total, total))
+    checked = checks.expected_logprobs(causal)
+    model = TransformersModel(
+        causal, tuple(call.kv for call in calls), checks.context_length(config)
+    )
+    checks.self_check(model, checked, name)
+    return model
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # a config's code may raise anything
+        raise StartError(
+            "unsupported", f"transformers cannot read this config.json: {error}", log=repr(error)
+        ) from error
+    return config
+
+
+def empty_model(config: PreTrainedConfig) -> Causal:
+    """The model without weights, on the meta device."""
+    auto: Any = AutoModelForCausalLM
+    with torch.device("meta"):
+        return auto.from_config(
+            config,
+            attn_implementation=NAME,
+            experts_implementation="batched_mm",  # others ask for values, which meta has not
+            trust_remote_code=False,
+        ).eval()
+
+
+def load_weights(folder: Path, config: PreTrainedConfig, dtype: torch.dtype | None) -> Causal:
+    """The model on the CPU, from safetensors only; a missing or misshapen weight is an error."""
+    auto: Any = AutoModelForCausalLM
+    try:
+        causal, info = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype="auto" if dtype is None else dtype,
+            attn_implementation=NAME,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise StartError(
+            "bad_weights", f"transformers cannot load the weights: {error}", log=repr(error)
+        ) from error
+    wrong = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if wrong:
+        raise StartError(
+            "bad_weights",
+            f"{len(wrong)} weights are missing or of the wrong shape, the first is {wrong[0]}",
+        )
+    return causal

@@ -1,0 +1,163 @@
+"""Whether a transformers model can run on our attention: by its config, a dry run and a probe."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+from inferd_scheduler import Step, Work
+from transformers import PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from inferd.engines.native.batching import Batcher, allocate_kv
+from inferd.engines.native.fallback_attention import LayerCall, forward_pass
+from inferd.engines.native.model import Model
+from inferd.errors import StartError
+
+Causal: TypeAlias = Any
+"""A transformers causal language model, whose own annotations do not describe it."""
+
+ATTENTION_LAYERS = {"full_attention", "sliding_attention", "attention"}
+PROBE_LENGTHS = (13, 6)  # tokens of the two probed sequences
+PROBE_CHUNK = 5  # tokens of the first sequence's first part
+PROBE_BLOCK = 4  # tokens
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.25}
+"""Largest difference of a logprob of the chosen tokens that rounding explains, by dtype."""
+
+
+def unsupported(config: PreTrainedConfig, reason: str, log: str = "") -> StartError:
+    return StartError("unsupported", f"{name_of(config)} cannot run here: {reason}", log=log)
+
+
+def name_of(config: PreTrainedConfig) -> str:
+    return (config.architectures or [type(config).__name__])[0]
+
+
+def context_length(config: PreTrainedConfig) -> int:
+    """Tokens. Raises StartError(unsupported) where the config does not say."""
+    text = config.get_text_config()
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        length = getattr(text, key, None)
+        if isinstance(length, int) and length > 0:
+            return length
+    raise unsupported(config, "its config.json does not say how long a context may be")
+
+
+def check_config(config: PreTrainedConfig) -> None:
+    """Refuse by config.json alone. Raises StartError(unsupported)."""
+    text = config.get_text_config()
+    if config.is_encoder_decoder or getattr(text, "add_cross_attention", False):
+        raise unsupported(config, "it is not a decoder alone (it has an encoder)")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise unsupported(config, "transformers has no causal language model for it")
+    if getattr(config, "quantization_config", None) is not None:
+        raise unsupported(config, "its weights are quantised")
+    other = set(getattr(text, "layer_types", None) or ()) - ATTENTION_LAYERS
+    if other:
+        raise unsupported(config, f"it has layers of kind {', '.join(sorted(other))}")
+    if getattr(text, "alibi", False):
+        raise unsupported(config, "it needs ALiBi, which our attention lacks")
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    if getattr(model_class, "_is_stateful", False):
+        raise unsupported(config, "it keeps a state that is not attention's (state-space)")
+    if not model_class._supports_attention_backend:
+        raise unsupported(config, "its code does not go through transformers' attention interface")
+    context_length(config)
+
+
+def dry_run(causal: Causal) -> list[LayerCall]:
+    """What each layer asks of attention, found without weights."""
+    layers: Any = getattr(causal, causal.base_model_prefix, causal)
+    if layers is causal:
+        raise unsupported(causal.config, "its layers cannot be told from its head")
+    tokens = torch.zeros((1, 3), dtype=torch.int64, device="meta")
+    try:
+        with torch.no_grad(), forward_pass(None) as recorded:
+            layers(input_ids=tokens, position_ids=tokens, use_cache=False)
+    except Exception as error:  # the model's own code may raise anything
+        raise unsupported(
+            causal.config, "its code does not run on flat batches without a cache", repr(error)
+        ) from error
+    return recorded.calls
+
+
+def check_calls(config: PreTrainedConfig, calls: list[LayerCall]) -> None:
+    """Refuse by what the layers ask for. Raises StartError(unsupported)."""
+    text = config.get_text_config()
+    for i, call in enumerate(calls):
+        if call.problem is not None:
+            raise unsupported(config, f"attention call {i} needs {call.problem}")
+    if len(calls) != text.num_hidden_layers:
+        raise unsupported(
+            config,
+            f"only {len(calls)} of its {text.num_hidden_layers} layers are attention over a cache",
+        )
+    kinds = getattr(text, "layer_types", None) or [None] * len(calls)
+    for i, (call, kind) in enumerate(zip(calls, kinds, strict=True)):
+        if kind is not None and (kind == "sliding_attention") != (call.window > 0):
+            raise unsupported(config, f"layer {i} is {kind} and asks for a window of {call.window}")
+
+
+def probes(vocab_size: int) -> list[torch.Tensor]:
+    """Token ids of the probed sequences."""
+    return [
+        (torch.arange(length) * 7919 + 104729 * (n + 1)) % vocab_size
+        for n, length in enumerate(PROBE_LENGTHS)
+    ]
+
+
+@torch.inference_mode()
+def expected_logprobs(causal: Causal) -> list[torch.Tensor]:
+    """Log-softmax of each probe by the model's own eager attention, per probe [length, vocab]."""
+    paged = causal.config._attn_implementation
+    causal.set_attn_implementation("eager")
+    vocab_size = causal.get_input_embeddings().weight.shape[0]
+    expected = [
+        causal(input_ids=tokens[None].to(causal.device), use_cache=False).logits[0]
+        for tokens in probes(vocab_size)
+    ]
+    causal.set_attn_implementation(paged)
+    return [logits.float().log_softmax(-1) for logits in expected]
+
+
+@torch.inference_mode()
+def self_check(model: Model, expected: list[torch.Tensor], name: str) -> None:
+    """Run the probes in one paged batch, the first in two parts, and compare.
+
+    Guards against code that is quietly wrong here: positions taken from elsewhere, a bias or a
+    state that does not pass through the attention interface. Raises StartError(unsupported).
+    """
+    got = [part.log_softmax(-1) for part in _probe_logits(model)]
+    likeliest = [logprobs.argmax(-1, keepdim=True) for logprobs in expected]
+    error = max(
+        float((a.gather(-1, i) - b.gather(-1, i)).abs().max())
+        for a, b, i in zip(got, expected, likeliest, strict=True)
+    )
+    limit = TOLERANCE.get(model.dtype, 1e-3)
+    if not error <= limit:  # NaN too
+        raise StartError(
+            "unsupported",
+            f"{name} cannot run here: over the paged cache its logprobs differ by {error:.3g} "
+            f"from its own attention's (allowed: {limit:g})",
+        )
+
+
+def _probe_logits(model: Model) -> list[torch.Tensor]:
+    """The probes' logits, per probe [length, vocab]."""
+    one, two = (tuple(probe.tolist()) for probe in probes(model.vocab_size))
+    blocks = [-(-len(ids) // PROBE_BLOCK) for ids in (one, two)]
+    cache = allocate_kv(model.kv_specs, sum(blocks), PROBE_BLOCK, model.dtype, model.device)
+    batcher = Batcher(cache, PROBE_BLOCK, 2, max(blocks))
+    # Backwards, so that no sequence's blocks are in order of position.
+    table = tuple(reversed(range(sum(blocks))))
+    head = Work("1", 0, 0, one[:PROBE_CHUNK], table[: blocks[0]], False, True)
+    tail = Work("1", 0, PROBE_CHUNK, one[PROBE_CHUNK:], (), True, False)
+    other = Work("2", 1, 0, two, table[blocks[0] :], True, True)
+    steps = (
+        Step(1, [head], len(head.tokens)),
+        Step(2, [tail, other], len(tail.tokens) + len(other.tokens)),
+    )
+    logits = torch.cat(
+        [model.logits(model.forward(batcher.build(step, model.device))) for step in steps]
+    )
+    return [logits[: len(one)], logits[len(one) :]]

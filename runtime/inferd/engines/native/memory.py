@@ -1,0 +1,186 @@
+"""How much memory there is, and how many KV blocks and tokens of context fit into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+
+from inferd.engines.base import EngineSpec
+from inferd.engines.native.checkpoint import read_headers
+from inferd.engines.native.model import KVSpec
+from inferd.errors import StartError
+
+MAX_CPU_KV_BYTES = 4 << 30
+"""KV on a CPU is never larger unless `kv_cache_bytes` says so: others use the memory too."""
+MIN_USEFUL_LEN = 128
+"""Tokens. A context is never silently reduced below this (or below the model's own)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KVPlan:
+    """A KV cache that fits."""
+
+    num_blocks: int
+    max_model_len: int  # tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bytes that the KV cache may take, and what was free when that was decided."""
+
+    bytes: int
+    bytes_free: int
+
+
+def plan_kv(
+    spec: EngineSpec,
+    kv_specs: Iterable[KVSpec],
+    dtype: torch.dtype,
+    max_position: int,
+    budget: Budget,
+) -> KVPlan:
+    """As many blocks as the budget holds, at most what a full batch of longest sequences needs.
+
+    Where not even one sequence of `max_model_len` fits, the context is reduced, but only if it
+    was not asked for. Raises StartError(out_of_memory) or StartError(bad_option).
+    """
+    wanted_len = context_length(spec, max_position)
+    block_bytes = spec.block_size * sum(kv.bytes_per_token(dtype) for kv in kv_specs)
+    per_sequence = -(-wanted_len // spec.block_size)
+    num_blocks = min(budget.bytes // block_bytes, spec.max_batch_size * per_sequence)
+    if num_blocks >= per_sequence:
+        return KVPlan(num_blocks, wanted_len)
+    fits = num_blocks * spec.block_size
+    if spec.max_model_len is None and fits >= min(MIN_USEFUL_LEN, wanted_len):
+        return KVPlan(num_blocks, fits)
+    needed = per_sequence * block_bytes
+    raise StartError(
+        "out_of_memory",
+        f"A sequence of {wanted_len} tokens needs {gib(needed)} of KV cache, and there is room "
+        f"for {gib(budget.bytes)}",
+        hint=_hint(spec, fits, needed),
+        bytes_needed=needed,
+        bytes_free=budget.bytes,
+    )
+
+
+def context_length(spec: EngineSpec, max_position: int) -> int:
+    """The context to serve if memory allows, in tokens. Raises StartError(bad_option)."""
+    asked = spec.max_model_len
+    if asked is None:
+        return max_position
+    if not 2 <= asked <= max_position:
+        raise StartError(
+            "bad_option",
+            f"max_model_len is {asked}, and the model supports 2 … {max_position} tokens",
+            hint=f"--max-model-len {max_position}",
+        )
+    return asked
+
+
+def _hint(spec: EngineSpec, fits: int, needed: int) -> str:
+    if spec.kv_cache_bytes is not None:
+        return f"--kv-cache-bytes {needed}"
+    if fits >= MIN_USEFUL_LEN:
+        return f"--max-model-len {fits}"
+    return "Free memory on the device, or choose a smaller model or --dtype bfloat16"
+
+
+def cpu_budget(spec: EngineSpec, available: int) -> Budget:
+    """What the KV cache may take of `available` bytes of main memory."""
+    if spec.kv_cache_bytes is not None:
+        return _given(spec.kv_cache_bytes, available)
+    return Budget(min(int(spec.memory_fraction * available), MAX_CPU_KV_BYTES), available)
+
+
+def cuda_budget(spec: EngineSpec, free: int, total: int, peak: int) -> Budget:
+    """What it may take of a GPU: memory_fraction of `total`, less what is in use and `peak`.
+
+    `free` is measured with the weights loaded; `peak` are bytes that a largest step takes more.
+    """
+    if spec.kv_cache_bytes is not None:
+        return _given(spec.kv_cache_bytes, free - peak)
+    return Budget(max(0, int(spec.memory_fraction * total) - (total - free) - peak), free)
+
+
+def _given(asked: int, free: int) -> Budget:
+    if asked > free:
+        raise StartError(
+            "out_of_memory",
+            f"kv_cache_bytes asks for {gib(asked)}, and {gib(free)} are free",
+            hint=f"--kv-cache-bytes {max(0, free)}",
+            bytes_needed=asked,
+            bytes_free=free,
+        )
+    return Budget(asked, free)
+
+
+def check_weights(folder: Path, dtype: torch.dtype | None, free: int) -> None:
+    """Raise StartError(out_of_memory) if the weights alone exceed `free` bytes of the device."""
+    needed = weight_bytes(folder, dtype)
+    if needed <= free:
+        return
+    halved = weight_bytes(folder, torch.bfloat16)
+    raise StartError(
+        "out_of_memory",
+        f"The weights need {gib(needed)}, and {gib(free)} are free",
+        hint="--dtype bfloat16" if halved <= free else "Choose a smaller model",
+        bytes_needed=needed,
+        bytes_free=free,
+    )
+
+
+def weight_bytes(folder: Path, dtype: torch.dtype | None) -> int:
+    """Bytes of all tensors in the folder's checkpoint, once they are of `dtype`."""
+    return sum(
+        info.num_bytes if dtype is None else prod(info.shape) * dtype.itemsize
+        for info in read_headers(folder).values()
+    )
+
+
+def available_bytes(
+    meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")
+) -> int:
+    """Main memory that this process may still take: the system's, or less under a cgroup's limit.
+
+    Page cache counts as available. cgroup v2 and v1 are read; 4 GiB are assumed where the system
+    tells nothing.
+    """
+    try:
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        system = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        system = 4 << 30
+    rooms = [
+        _cgroup_room(cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat"),
+        _cgroup_room(
+            cgroup / "memory" / "memory.limit_in_bytes",
+            cgroup / "memory" / "memory.usage_in_bytes",
+            cgroup / "memory" / "memory.stat",
+        ),
+    ]
+    return min([system, *(room for room in rooms if room is not None)])
+
+
+def _cgroup_room(limit: Path, usage: Path, stat: Path) -> int | None:
+    """Bytes left under a cgroup's limit; None where there is none."""
+    try:
+        bound, used = int(limit.read_text()), int(usage.read_text())
+    except (OSError, ValueError):  # `max` means no limit
+        return None
+    cache = 0
+    try:
+        fields = dict(line.split() for line in stat.read_text().splitlines())
+        cache = int(fields.get("inactive_file", 0))
+    except (OSError, ValueError):
+        pass
+    return max(0, bound - used + cache)
+
+
+def gib(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,138 @@
+"""Runs one step: batch, forward, sampling, logprobs; a fault stays with the request it hit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+
+import torch
+from inferd_kernels.sampling import adjust, sample
+from inferd_scheduler import Result, Step, Work
+
+from inferd.engines.native.batching import Batcher
+from inferd.engines.native.model import Model
+from inferd.engines.native.scoring import score_outputs, score_prompt
+from inferd.engines.native.sequences import Sequence
+from inferd.errors import EngineError
+from inferd.messages import Logprob, Submit
+
+_log = logging.getLogger("inferd.engines.native")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a step, by request id. A request in `failed` is in none of the others."""
+
+    tokens: dict[str, int] = field(default_factory=dict)
+    logprobs: dict[str, Logprob] = field(default_factory=dict)
+    failed: dict[str, EngineError] = field(default_factory=dict)
+
+    def result(self, step: Step) -> Result:
+        """The scheduler's form of it."""
+        return Result(
+            tokens=[self.tokens.get(work.request_id) for work in step.works],
+            failed={name: error.message for name, error in self.failed.items()},
+        )
+
+    def fail(self, request_id: str, log: str) -> None:
+        self.tokens.pop(request_id, None)
+        self.logprobs.pop(request_id, None)
+        self.failed[request_id] = EngineError(log=log)
+
+
+class Runner:
+    """A model, its KV cache (in the batcher) and the sampling state of every sequence."""
+
+    def __init__(self, model: Model, batcher: Batcher) -> None:
+        self.model = model
+        self.sequences: dict[str, Sequence] = {}
+        self._batcher = batcher
+
+    def add(self, submit: Submit) -> None:
+        self.sequences[submit.request_id] = Sequence(submit)
+
+    def remove(self, request_id: str) -> None:
+        self.sequences.pop(request_id, None)
+
+    @torch.inference_mode()
+    def run(self, step: Step) -> Outcome:
+        """One forward pass. Raises only if the device itself is lost."""
+        outcome = Outcome()
+        try:
+            batch = self._batcher.build(step, self.model.device)
+            hidden = self.model.forward(batch)
+            last = batch.cu_seqlens_q[1:].long() - 1  # each sequence's last row
+        except Exception as error:
+            self._forward_failed(step, error, outcome)
+            return outcome
+        self._score_prompts(step.works, hidden, outcome)
+        sampling = [
+            b
+            for b, work in enumerate(step.works)
+            if work.samples and work.request_id not in outcome.failed
+        ]
+        if sampling:
+            works = [step.works[b] for b in sampling]
+            rows = last if len(works) == len(last) else last[torch.tensor(sampling)]
+            self._sample(works, hidden[rows], outcome)
+        for request_id, token in outcome.tokens.items():
+            self.sequences[request_id].append(token)
+        return outcome
+
+    def _forward_failed(self, step: Step, error: Exception, outcome: Outcome) -> None:
+        _log.exception("step %d failed: %d sequences", step.number, len(step.works))
+        for work in step.works:
+            outcome.fail(work.request_id, f"forward pass failed: {error!r}")
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)  # raises where the context is lost
+            torch.cuda.empty_cache()
+
+    def _score_prompts(self, works: Seq[Work], hidden: torch.Tensor, outcome: Outcome) -> None:
+        row = 0
+        for work in works:
+            sequence = self.sequences[work.request_id]
+            mine = hidden[row : row + len(work.tokens)]
+            row += len(work.tokens)
+            if not sequence.scores_prompt:
+                continue
+            try:
+                score_prompt(sequence, work.start, mine, self.model.logits, self.model.vocab_size)
+            except Exception as error:
+                _log.exception("scoring the prompt of %s failed", work.request_id)
+                outcome.fail(work.request_id, f"scoring the prompt failed: {error!r}")
+
+    def _sample(self, works: list[Work], hidden: torch.Tensor, outcome: Outcome) -> None:
+        """Choose a token for each work from its row of `hidden`; if that fails, one by one."""
+        try:
+            self._sample_together(works, hidden, outcome)
+        except Exception as error:
+            if len(works) == 1:
+                _log.exception("sampling for %s failed", works[0].request_id)
+                outcome.fail(works[0].request_id, f"sampling failed: {error!r}")
+                return
+            for i, work in enumerate(works):
+                self._sample([work], hidden[i : i + 1], outcome)
+
+    def _sample_together(self, works: list[Work], hidden: torch.Tensor, outcome: Outcome) -> None:
+        sequences = [self.sequences[work.request_id] for work in works]
+        raw = self.model.logits(hidden)
+        adjusted = adjust(raw, [sequence.adjustment() for sequence in sequences])
+        # NaN and +inf show in the maximum; a row of nothing but -inf has no token to choose.
+        healthy = raw.amax(-1).isfinite()
+        if adjusted is not raw:
+            healthy &= adjusted.amax(-1).isfinite()
+        alive = healthy.nonzero()[:, 0]
+        if len(alive) < len(works):
+            for work, well in zip(works, healthy.tolist(), strict=True):
+                if not well:
+                    outcome.fail(work.request_id, "the model's logits are not finite")
+            if not len(alive):
+                return
+            raw, adjusted = raw[alive], adjusted[alive]
+            sequences = [sequences[i] for i in alive.tolist()]
+        tokens: list[int] = sample(adjusted, [seq.draw() for seq in sequences]).tolist()
+        scores = score_outputs(raw, adjusted, tokens, sequences)
+        outcome.logprobs.update(scores)
+        for sequence, token in zip(sequences, tokens, strict=True):
+            outcome.tokens[sequence.request_id] = token

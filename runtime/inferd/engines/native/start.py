@@ -1,0 +1,170 @@
+"""Starting a native engine: device, dtype, which code runs the model, and how much KV fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from inferd_scheduler import SchedulerConfig, Step, Work
+
+from inferd.engines.base import EngineSpec, Progress
+from inferd.engines.native import memory
+from inferd.engines.native.architectures import supports
+from inferd.engines.native.batching import Batcher, allocate_kv
+from inferd.engines.native.checkpoint import read_config
+from inferd.engines.native.decoder import load_decoder
+from inferd.engines.native.model import Model
+from inferd.errors import StartError
+
+DTYPES = {
+    "auto": None,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+OnProgress = Callable[[Progress], None]
+
+
+def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerConfig]:
+    """Load the model and size its engine. Raises StartError."""
+    if spec.num_threads is not None:
+        torch.set_num_threads(spec.num_threads)
+    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    folder = Path(spec.model)
+    config = read_config(folder)
+    memory.check_weights(folder, dtype, free_bytes(device))
+    try:
+        model = load_model(spec, folder, config, dtype, device, on_progress)
+        with torch.inference_mode():
+            budget = kv_budget(spec, model, on_progress)
+    except torch.OutOfMemoryError as error:
+        raise StartError(
+            "out_of_memory",
+            "The device ran out of memory while the model was loaded",
+            hint="Choose a smaller model, --dtype bfloat16 or a smaller --max-batch-tokens",
+            bytes_free=free_bytes(device),
+            log=repr(error),
+        ) from error
+    plan = memory.plan_kv(spec, model.kv_specs, model.dtype, model.max_position, budget)
+    try:
+        return model, SchedulerConfig(
+            max_batch_size=spec.max_batch_size,
+            max_batch_tokens=spec.max_batch_tokens,
+            num_blocks=plan.num_blocks,
+            block_size=spec.block_size,
+            max_model_len=plan.max_model_len,
+            policy=spec.policy,
+            max_queue_requests=spec.max_queue_requests,
+            max_queue_tokens=spec.max_queue_tokens,
+            prefix_cache=spec.prefix_cache,
+        )
+    except ValueError as error:
+        raise StartError("bad_option", str(error)) from error
+
+
+def load_model(
+    spec: EngineSpec,
+    folder: Path,
+    config: dict[str, Any],
+    dtype: torch.dtype | None,
+    device: torch.device,
+    on_progress: OnProgress,
+) -> Model:
+    """The native decoder where it knows the architecture, else transformers' modelling code."""
+    if supports(config) is None:
+        return load_decoder(
+            folder,
+            dtype=dtype,
+            device=device,
+            max_model_len=spec.max_model_len,
+            on_progress=lambda done, total: on_progress(Progress("weights", done, total)),
+        )
+    from inferd.engines.native.fallback import load_fallback  # transformers is slow to import
+
+    return load_fallback(folder, dtype=dtype, device=device, on_progress=on_progress)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one. Raises StartError(bad_option)."""
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise StartError("bad_option", f"device {name!r} is not one", log=repr(error)) from error
+    if device.type not in ("cpu", "cuda"):
+        raise StartError("bad_option", f"device {name!r} is not supported", hint="--device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise StartError(
+            "bad_option",
+            f"device {name!r} does not exist: there are {torch.cuda.device_count()} GPUs",
+            hint="--device auto",
+        )
+    return torch.device("cuda:0") if name == "cuda" else device
+
+
+def pick_dtype(name: str) -> torch.dtype | None:
+    """None: the checkpoint's. Raises StartError(bad_option)."""
+    if name not in DTYPES:
+        raise StartError("bad_option", f"dtype {name!r} is not one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return memory.available_bytes()
+
+
+def kv_budget(spec: EngineSpec, model: Model, on_progress: OnProgress) -> memory.Budget:
+    """Bytes for KV, measured on a GPU by running a largest step."""
+    on_progress(Progress("warmup", 0, 1))
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(model.device)
+        before = torch.cuda.memory_allocated(model.device)
+        warm_up(model, spec.max_batch_tokens, spec.max_batch_size, spec.block_size)
+        torch.cuda.synchronize(model.device)
+        peak = torch.cuda.max_memory_allocated(model.device) - before
+        torch.cuda.empty_cache()
+        free, total = torch.cuda.mem_get_info(model.device)
+        budget = memory.cuda_budget(spec, free, total, peak)
+    else:
+        warm_up(model, 8, 2, spec.block_size)
+        budget = memory.cpu_budget(spec, memory.available_bytes())
+    on_progress(Progress("warmup", 1, 1))
+    return budget
+
+
+def warm_up(model: Model, num_tokens: int, batch_size: int, block_size: int) -> None:
+    """Run one step of `batch_size` sequences, `num_tokens` in all, over a cache of its own.
+
+    Raises StartError(unsupported) if the logits are not finite.
+    """
+    batch_size = min(batch_size, num_tokens)
+    size = max(1, min(num_tokens // batch_size, model.max_position))
+    blocks = -(-size // block_size)
+    cache = allocate_kv(model.kv_specs, batch_size * blocks, block_size, model.dtype, model.device)
+    works = [
+        Work(
+            request_id=str(row),
+            row=row,
+            start=0,
+            tokens=tuple(i % model.vocab_size for i in range(size)),
+            new_blocks=tuple(range(row * blocks, (row + 1) * blocks)),
+            samples=True,
+            first=True,
+        )
+        for row in range(batch_size)
+    ]
+    step = Step(number=1, works=works, num_tokens=size * batch_size)
+    batch = Batcher(cache, block_size, batch_size, blocks).build(step, model.device)
+    last = batch.cu_seqlens_q[1:].long() - 1
+    logits = model.logits(model.forward(batch)[last])
+    if not bool(logits.isfinite().any()):
+        raise StartError(
+            "bad_weights", "The model's first logits are not numbers", hint="--dtype float32"
+        )
