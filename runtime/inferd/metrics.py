@@ -1,6 +1,55 @@
-"""Prometheus metrics under the names that vLLM's users and load balancers know."""
+"""Prometheus metrics under the names that vLLM's users and load balancers know.
+
+Names, labels and buckets follow vLLM's `v1/metrics/loggers.py` and the Gateway API's model server
+protocol (kubernetes-sigs/gateway-api-inference-extension, proposal 003); `inferd_…` are our own.
+"""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from inferd.errors import InferdError
+from inferd.messages import EngineInfo, EngineStats, Finish
+
+_LABELS = ("model_name", "engine")
+_ENGINE = "0"  # one replica per deployment
+_STATS_SECONDS = 2.0  # an engine slower than this is left out of a scrape
+
+_FIRST_TOKEN = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
+)
+_INTER_TOKEN = (
+    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
+)
+_LATENCY = (
+    *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0),
+    *(40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
+)
+_TOKENS = tuple(float(m * 10**e) for e in range(6) for m in (1, 2, 5))
+
+
+class StatsSource(Protocol):
+    """What metrics need to know of an engine."""
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    async def stats(self) -> EngineStats: ...
+
+
+Engines = Callable[[], Iterable[tuple[str, StatsSource]]]
+"""(model name, engine) of everything that is served now."""
 
 
 class Metrics:
@@ -8,6 +57,182 @@ class Metrics:
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"vllm:{name}", text, _LABELS, registry=registry, buckets=buckets)
+
+        self.prompt_tokens = counter("vllm:prompt_tokens", "Prompt tokens accepted.", *_LABELS)
+        self.generation_tokens = counter("vllm:generation_tokens", "Tokens generated.", *_LABELS)
+        self.success = counter(
+            "vllm:request_success", "Choices that ended well.", *_LABELS, "finished_reason"
+        )
+        self.cancelled = counter(
+            "inferd_requests_cancelled", "Requests left before their end.", "model_name", "reason"
+        )
+        self.errors = counter("inferd_request_errors", "Requests refused or failed.", "code")
+        self.ttft = histogram("time_to_first_token_seconds", "To the first token.", _FIRST_TOKEN)
+        self.itl = histogram("inter_token_latency_seconds", "Between tokens.", _INTER_TOKEN)
+        self.e2e = histogram("e2e_request_latency_seconds", "Whole requests.", _LATENCY)
+        self.queue = histogram("request_queue_time_seconds", "Waiting for a slot.", _LATENCY)
+        self.prefill = histogram("request_prefill_time_seconds", "Reading the prompt.", _LATENCY)
+        self.decode = histogram("request_decode_time_seconds", "First to last token.", _LATENCY)
+        self.prompt_size = histogram("request_prompt_tokens", "Prompt tokens.", _TOKENS)
+        self.output_size = histogram("request_generation_tokens", "Output tokens.", _TOKENS)
+        self._registry = registry
+        self._snapshot = _Snapshot()
+        registry.register(self._snapshot)
+        self._engines: Engines = tuple
+
+    def watch(self, engines: Engines) -> None:
+        """Read the gauges of these engines at every scrape."""
+        self._engines = engines
+
+    def failed(self, error: BaseException) -> None:
+        """Count a request that was refused or that failed."""
+        code = (error.code or error.type) if isinstance(error, InferdError) else "internal_error"
+        self.errors.labels(code).inc()
+
     async def render(self) -> bytes:
         """All metrics in the text exposition format; engine gauges are read now."""
-        return b""
+        readings = [_read(name, engine) for name, engine in self._engines()]
+        self._snapshot.readings = await asyncio.gather(*readings)
+        return generate_latest(self._registry)
+
+
+class RequestMetrics:
+    """What one accepted request contributes, told as it happens.
+
+    Args:
+        clock: seconds, monotonic.
+        began: when the request came, by `clock`.
+    """
+
+    def __init__(
+        self, metrics: Metrics, model: str, clock: Callable[[], float], began: float
+    ) -> None:
+        self._metrics = metrics
+        self._model = model
+        self._labels = (model, _ENGINE)
+        self._clock = clock
+        self._began = began
+        self._last: dict[int, float] = {}  # choice → when its newest token came
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the request came."""
+        return self._clock() - self._began
+
+    def accepted(self, prompt_tokens: int) -> None:
+        self._metrics.prompt_tokens.labels(*self._labels).inc(prompt_tokens)
+        self._metrics.prompt_size.labels(*self._labels).observe(prompt_tokens)
+
+    def tokens(self, index: int, count: int) -> None:
+        """`count` new tokens of one choice came together."""
+        now = self._clock()
+        last = self._last.get(index)
+        self._last[index] = now
+        self._metrics.generation_tokens.labels(*self._labels).inc(count)
+        if last is None:
+            self._metrics.ttft.labels(*self._labels).observe(now - self._began)
+        else:
+            self._metrics.itl.labels(*self._labels).observe(now - last)
+
+    def timed(self, finish: Finish) -> None:
+        """The engine's own account of a choice that ran to its end there."""
+        self._metrics.queue.labels(*self._labels).observe(finish.queued_s)
+        self._metrics.prefill.labels(*self._labels).observe(finish.prefill_s)
+        self._metrics.decode.labels(*self._labels).observe(finish.decode_s)
+
+    def choice_done(self, reason: str, completion_tokens: int) -> None:
+        self._metrics.success.labels(*self._labels, reason).inc()
+        self._metrics.output_size.labels(*self._labels).observe(completion_tokens)
+
+    def done(self) -> None:
+        """The request ran to its end."""
+        self._metrics.e2e.labels(*self._labels).observe(self.elapsed)
+
+    def failed(self, error: BaseException) -> None:
+        self._metrics.failed(error)
+
+    def left(self, reason: str) -> None:
+        """The request was left before its end."""
+        self._metrics.cancelled.labels(self._model, reason).inc()
+
+
+class _Reading:
+    """One engine's state at one moment; `stats` is None if it did not answer."""
+
+    def __init__(
+        self, model: str, *, ready: bool, info: EngineInfo | None, stats: EngineStats | None
+    ) -> None:
+        self.labels = (model, _ENGINE)
+        self.ready = ready
+        self.info = info
+        self.stats = stats
+
+
+async def _read(model: str, engine: StatsSource) -> _Reading:
+    if engine.state != "ready":
+        return _Reading(model, ready=False, info=None, stats=None)
+    try:
+        stats = await asyncio.wait_for(engine.stats(), _STATS_SECONDS)
+        return _Reading(model, ready=True, info=engine.info, stats=stats)
+    except (InferdError, TimeoutError):
+        return _Reading(model, ready=False, info=None, stats=None)
+
+
+_GAUGES: tuple[tuple[str, str, Callable[[EngineStats], float]], ...] = (
+    ("vllm:num_requests_running", "Sequences in the batch.", lambda s: s.running),
+    ("vllm:num_requests_waiting", "Sequences waiting for a slot.", lambda s: s.waiting),
+    (
+        "vllm:kv_cache_usage_perc",
+        "KV blocks in use; 1 is all.",
+        lambda s: s.kv_blocks_used / s.kv_blocks_total if s.kv_blocks_total else 0.0,
+    ),
+)
+_COUNTERS: tuple[tuple[str, str, Callable[[EngineStats], float]], ...] = (
+    ("vllm:num_preemptions", "Sequences that were set back.", lambda s: s.preemptions),
+    ("vllm:prefix_cache_queries", "Prompt tokens looked up.", lambda s: s.prefix_queries),
+    ("vllm:prefix_cache_hits", "Prompt tokens found.", lambda s: s.prefix_hits),
+)
+_CACHE_LABELS = ("block_size", "num_gpu_blocks", "cache_dtype")
+
+
+class _Snapshot(Collector):
+    """The newest readings, as metrics."""
+
+    def __init__(self) -> None:
+        self.readings: list[_Reading] = []
+
+    def collect(self) -> Iterator[Metric]:
+        answered = [(r.labels, r.stats) for r in self.readings if r.stats is not None]
+        for name, text, value in _GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=_LABELS)
+            for labels, stats in answered:
+                gauge.add_metric(labels, value(stats))
+            yield gauge
+        for name, text, value in _COUNTERS:
+            counter = CounterMetricFamily(name, text, labels=_LABELS)
+            for labels, stats in answered:
+                counter.add_metric(labels, value(stats))
+            yield counter
+        yield self._cache_info()
+        ready = GaugeMetricFamily("inferd_engine_ready", "1: takes requests.", labels=_LABELS)
+        for reading in self.readings:
+            ready.add_metric(reading.labels, float(reading.ready))
+        yield ready
+
+    def _cache_info(self) -> Metric:
+        family = GaugeMetricFamily(
+            "vllm:cache_config_info", "The KV cache.", labels=(*_LABELS, *_CACHE_LABELS)
+        )
+        for reading in self.readings:
+            if (info := reading.info) is not None:
+                shape = (str(info.block_size), str(info.num_blocks), info.dtype)
+                family.add_metric((*reading.labels, *shape), 1.0)
+        return family

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+
+from anyio import CancelScope
+from msgspec import structs
 
 from inferd.admission import Admission
-from inferd.messages import Caller, Generate, Output
-from inferd.metrics import Metrics
+from inferd.generation import Generation
+from inferd.messages import Caller, Generate, Output, Submit
+from inferd.metrics import Metrics, RequestMetrics
 from inferd.registry import Registry
+from inferd.text.prompt import Prepared, prepare
+from inferd.text.sampling import check_counts, choice_seed
 
 
 class Service:
@@ -35,6 +43,8 @@ class Service:
         self.metrics = metrics
         self._clock = clock
         self._entropy = entropy
+        self._serial = itertools.count()
+        metrics.watch(registry.engines)
 
     @asynccontextmanager
     async def stream(
@@ -56,8 +66,69 @@ class Service:
             BusyError, Unavailable: not now.
             EngineError, EngineDead: the model failed on it.
         """
-        yield self._outputs()
+        with ExitStack() as held:
+            generation, metrics = await self._accept(held, request, caller, request_id)
+            outputs = generation.outputs()
+            reason = "abandoned"
+            try:
+                yield outputs
+            except asyncio.CancelledError:
+                reason = "cancelled"
+                raise
+            finally:
+                with CancelScope(shield=True):
+                    await outputs.aclose()
+                    await generation.close()
+                if not generation.over:
+                    metrics.left(reason)
 
-    async def _outputs(self) -> AsyncIterator[Output]:
-        return
-        yield
+    async def _accept(
+        self, held: ExitStack, request: Generate, caller: Caller, request_id: str
+    ) -> tuple[Generation, RequestMetrics]:
+        """Everything up to the submission; `held` gets the permit."""
+        began = self._clock()
+        try:
+            check_counts(request)  # first, since `n` decides what the permit counts
+            held.enter_context(self.admission.permit(request.n))
+            deployment = self.registry.resolve(request.model)
+            info = deployment.engine.info
+            prepared = await prepare(
+                request,
+                deployment.text,
+                max_model_len=info.max_model_len,
+                vocab_size=info.vocab_size,
+                seed=self._entropy(),
+            )
+            metrics = RequestMetrics(self.metrics, deployment.name, self._clock, began)
+            submits = self._submits(request, prepared, caller, request_id)
+            generation = Generation(
+                deployment.engine, deployment.text, request, prepared, submits, metrics
+            )
+            await generation.begin()
+        except Exception as error:
+            self.metrics.failed(error)
+            raise
+        return generation, metrics
+
+    def _submits(
+        self, request: Generate, prepared: Prepared, caller: Caller, request_id: str
+    ) -> list[Submit]:
+        """One per choice. Engine ids carry a serial number: a client may repeat its own."""
+        serial = next(self._serial)
+        salt = f"{caller.name}\0{request.cache_salt}" if request.cache_salt else ""
+        return [
+            Submit(
+                request_id=f"{request_id}.{serial}-{index}",
+                prompt=prepared.prompt,
+                max_tokens=max(prepared.max_tokens, 1),
+                sampling=structs.replace(
+                    prepared.sampling,
+                    seed=choice_seed(prepared.sampling.seed, index),
+                    prompt_logprobs=None if index else prepared.sampling.prompt_logprobs,
+                ),
+                caller=caller.name,
+                priority=request.priority,
+                cache_salt=salt,
+            )
+            for index in range(request.n)
+        ]

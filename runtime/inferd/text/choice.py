@@ -43,19 +43,24 @@ class Choice:
         )
         self._watch = StopWatch(prepared.stops, include_stop=self._include_stop)
 
+    @property
+    def ended(self) -> bool:
+        return self.done is not None
+
     def tokens(self, event: Tokens) -> Chunk | None:
-        """The event's tokens as a chunk; sets `done` when a stop string ends the choice.
+        """The event's tokens as a chunk; sets `done` when a stop string ends the choice, after
+        which nothing more may be fed.
 
         None when no tokens were asked for (`max_tokens` 0).
         """
-        if self._prepared.max_tokens == 0 or self.done is not None:
+        if self._prepared.max_tokens == 0:
             return None
         pieces: list[str] = []
         taken = 0
         for token_id in event.token_ids:
             taken += 1
             pieces.append(self._push(token_id))
-            if self.done is not None:
+            if self.ended:
                 break
         ids = event.token_ids[:taken]
         return Chunk(
@@ -66,15 +71,11 @@ class Choice:
             special=all(i in self._hidden for i in ids),
         )
 
-    def finish(self, event: Finish) -> list[Chunk | Done]:
+    def finish(self, event: Finish) -> tuple[Chunk | None, Done]:
         """The rest of the text, if any, and the end."""
-        if self.done is not None:
-            return []
         text = self._pass(self._text.flush(), last=True)
-        chunks: list[Chunk | Done] = [Chunk(self.index, text, ())] if text else []
-        if self.done is None:
-            self.done = Done(self.index, event.reason, self._stop_reason(event))
-        return [*chunks, self.done]
+        self.done = self.done or self._engine_done(event)
+        return Chunk(self.index, text, ()) if text else None, self.done
 
     def _push(self, token_id: int) -> str:
         self.completion_tokens += 1
@@ -90,9 +91,12 @@ class Choice:
             return passed.text
         return passed + self._watch.flush() if last else passed
 
-    def _stop_reason(self, event: Finish) -> int | None:
-        """The stop token a client named; the model's own end needs no mention."""
-        return None if event.stop_token_id in self._eos_ids else event.stop_token_id
+    def _engine_done(self, event: Finish) -> Done:
+        """The end that the engine chose; the model's own stop token needs no mention."""
+        if self._prepared.max_tokens == 0:
+            return Done(self.index, "abort" if event.reason == "abort" else "length")
+        stop = None if event.stop_token_id in self._eos_ids else event.stop_token_id
+        return Done(self.index, event.reason, stop)
 
 
 def scored_prompt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
@@ -52,14 +53,12 @@ async def prepare(
         seed=seed,
     )
     if _size(request) < _THREAD_CHARS:
-        ids, text = encode(request, model, max_model_len)
+        ids, text = _encode(request, model, max_model_len, vocab_size)
     else:
-        ids, text = await asyncio.to_thread(encode, request, model, max_model_len)
+        ids, text = await asyncio.to_thread(_encode, request, model, max_model_len, vocab_size)
     param = prompt_param(request)
     if not ids:
         raise InvalidRequest("The prompt holds no tokens", param)
-    if any(not 0 <= i < vocab_size for i in ids):
-        raise InvalidRequest(f"Token ids must be 0 to {vocab_size - 1}", param)
     max_tokens = _room(request, len(ids), max_model_len, param)
     return Prepared(tuple(ids), text, max_tokens, sampling, StopStrings(request.stop))
 
@@ -69,26 +68,31 @@ def prompt_param(request: Generate) -> str:
     return "prompt" if request.messages is None else "messages"
 
 
-def encode(
-    request: Generate, model: TextModel, max_model_len: int
-) -> tuple[list[int] | tuple[int, ...], str]:
-    """(token ids, text) of the prompt; refuses absurd lengths before tokenising them."""
-    tokenizer = model.tokenizer
+def _encode(
+    request: Generate, model: TextModel, max_model_len: int, vocab_size: int
+) -> tuple[Sequence[int], str]:
+    """(token ids, text) of the prompt; refuses absurd lengths before working through them."""
+    tokenizer, param = model.tokenizer, prompt_param(request)
     if isinstance(request.prompt, tuple):
         if len(request.prompt) >= max_model_len:
-            raise ContextTooLong(max_model_len, len(request.prompt), 0, "prompt")
+            raise ContextTooLong(max_model_len, len(request.prompt), 0, param)
+        _check_ids(request.prompt, vocab_size, param)
         return request.prompt, tokenizer.decode(request.prompt, skip_special_tokens=False)
-    if request.prompt is not None:
-        text = request.prompt
-    else:
-        text = _render(request, model, max_model_len)
+    text = _render(request, model, max_model_len) if request.prompt is None else request.prompt
     least = tokenizer.least_tokens(text)
     if least >= max_model_len:
-        raise ContextTooLong(max_model_len, least, 0, prompt_param(request))
+        raise ContextTooLong(max_model_len, least, 0, param)
     try:
-        return tokenizer.encode(text, add_special_tokens=request.messages is None), text
-    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can spell
-        raise InvalidRequest("The text is not valid Unicode", prompt_param(request)) from error
+        ids = tokenizer.encode(text, add_special_tokens=request.messages is None)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("The text holds half a surrogate pair", param) from error
+    _check_ids(ids, vocab_size, param)
+    return ids, text
+
+
+def _check_ids(ids: Sequence[int], vocab_size: int, param: str) -> None:
+    if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
+        raise InvalidRequest(f"Token ids must be 0 to {vocab_size - 1}", param)
 
 
 def _render(request: Generate, model: TextModel, max_model_len: int) -> str:

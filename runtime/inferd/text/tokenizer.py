@@ -79,7 +79,11 @@ class Tokenizer:
 
         `add_special_tokens` runs the model's post-processor, which adds a BOS where it wants one.
         Other threads run on meanwhile.
+
+        Raises:
+            UnicodeEncodeError: `text` holds a lone surrogate.
         """
+        text.encode()  # the library says TypeError, which could mean anything
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
 
     def least_tokens(self, text: str) -> int:
