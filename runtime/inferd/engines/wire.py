@@ -153,7 +153,10 @@ class HostChannel:
         outbox, self._outbox = self._outbox, []
         if self._socket.closed:
             return
-        self._socket.send(encode(outbox), zmq.NOBLOCK)
+        try:
+            self._socket.send(encode(outbox), zmq.NOBLOCK)
+        except zmq.Again:
+            return  # no peer: it is dead or was never born, and its end fails every stream
         self._readable()  # sending may swallow the descriptor's edge (zmq_getsockopt, ZMQ_FD)
 
     def _readable(self) -> None:
