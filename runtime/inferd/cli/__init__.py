@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import version
+from typing import Any
 
 import click
 
@@ -18,7 +19,7 @@ COMMANDS = {
     "plan": "Say whether and how a model would fit, without loading it.",
     "check": "Test this machine's set-up, end to end.",
 }
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Click settings that all commands share."""
 
 EPILOG = """\b
@@ -63,7 +64,7 @@ class Commands(click.Group):
             raise Failure.of(error) from error
 
 
-@click.group(cls=Commands, context_settings=CONTEXT, epilog=EPILOG)
+@click.group("inferd", cls=Commands, context_settings=CONTEXT, epilog=EPILOG)
 @click.version_option(version("inferd"), message="inferd %(version)s")
 def main() -> None:
     """inferd turns this machine into an inference cloud: models behind the APIs people use."""

@@ -21,16 +21,16 @@ class Failure(click.ClickException):
         vars(self)["exit_code"] = exit_code  # click's is a class variable
 
     @classmethod
-    def of(cls, error: InferdError) -> Failure:
+    def of(cls, error: InferdError, *, exit_code: int = 1) -> Failure:
         """The failure that words `error` for a terminal."""
         if not isinstance(error, StartError):
-            return cls(error.message)
+            return cls(error.message, exit_code=exit_code)
         message = error.message
         if error.bytes_needed is not None:
             message += f"\n  needed: {human_bytes(error.bytes_needed)}"
         if error.bytes_free is not None:
             message += f"\n  free:   {human_bytes(error.bytes_free)}"
-        return cls(message, error.hint, exit_code=2 if error.code == "bad_option" else 1)
+        return cls(message, error.hint, exit_code=exit_code)
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.secho("Error: ", file=file, err=True, fg="red", bold=True, nl=False)

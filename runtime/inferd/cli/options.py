@@ -13,6 +13,7 @@ from inferd.config.foreign import unknown_option
 from inferd.config.option import Spec
 from inferd.config.serve import SPECS, ServeConfig
 from inferd.config.sources import flag, load
+from inferd.errors import StartError
 
 _SHORT = {  # vLLM's, which click would otherwise read as bundles of letters
     "-tp": "tensor_parallel_size",
@@ -21,6 +22,7 @@ _SHORT = {  # vLLM's, which click would otherwise read as bundles of letters
     "-q": "quantization",
     "-O": "optimization_level",
 }
+_HYPHEN = "\N{NON-BREAKING HYPHEN}"  # keeps click from breaking lines inside a flag
 _METAVARS = {"text": "TEXT", "list": "TEXT", "integer": "NUMBER", "number": "NUMBER"}
 
 
@@ -64,7 +66,8 @@ def _metavar(spec: Spec) -> str:
 def _help(spec: Spec) -> str:
     text = spec.option.help
     if spec.option.aliases:
-        text += f" Also {', '.join(map(flag, spec.option.aliases))}."
+        aliases = ", ".join(map(flag, spec.option.aliases))
+        text += f" Also {aliases.replace('-', _HYPHEN)}."
     if spec.default in (None, (), False) or spec.name == "model":
         return text
     default = "on" if spec.default is True else spec.default
@@ -77,16 +80,22 @@ class TableCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for arg in args:
             if arg in _SHORT:
-                raise unknown_option(_SHORT[arg], arg, self._flags())
+                raise self._unknown(_SHORT[arg], arg)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name.lstrip("-").replace("-", "_")
-            raise unknown_option(name, error.option_name, self._flags()) from None
+            raise self._unknown(name, error.option_name) from None
+
+    def _unknown(self, name: str, written: str) -> Failure:
+        return Failure.of(unknown_option(name, written, self._flags()), exit_code=2)
 
     def _flags(self) -> list[str]:
         options = [param for param in self.params if isinstance(param, click.Option)]
         return [text for option in options if not option.hidden for text in option.opts]
+
+    def get_help(self, ctx: click.Context) -> str:
+        return super().get_help(ctx).replace(_HYPHEN, "-")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -97,6 +106,11 @@ class TableCommand(click.Command):
         for group, records in groups.items():
             with formatter.section(group):
                 formatter.write_dl(records)
+
+
+def normalise(name: str) -> str:
+    """`--max_num_seqs` is `--max-num-seqs`."""
+    return name.replace("_", "-")
 
 
 def table_params(groups: Iterable[str]) -> list[click.Parameter]:
@@ -112,10 +126,16 @@ def table_params(groups: Iterable[str]) -> list[click.Parameter]:
 
 
 def config_of(params: dict[str, object]) -> ServeConfig:
-    """The options from the flags that click has read, and from the other sources."""
+    """The options from the flags that click has read, and from the other sources.
+
+    Raises: Failure: exit code 2, wrong usage.
+    """
     given = {key: value for key, value in params.items() if value not in (None, ())}
     path = given.pop("config", None)
     argument = given.pop("model_argument", None)
     if argument is not None and given.setdefault("model", argument) != argument:
         raise Failure(f"two models are named, {argument} and --model {given['model']}", exit_code=2)
-    return load(given, os.environ, None if path is None else Path(str(path)))
+    try:
+        return load(given, os.environ, None if path is None else Path(str(path)))
+    except StartError as error:
+        raise Failure.of(error, exit_code=2) from error

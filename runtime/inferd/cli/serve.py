@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inferd.cli import CONTEXT
-from inferd.cli.options import TableCommand, config_of, table_params
+from inferd.cli.options import TableCommand, config_of, normalise, table_params
 from inferd.config.serve import GROUPS
 
 HELP = """Start the daemon with MODEL: a local folder, a Hugging Face id, or the built-in demo.
@@ -23,10 +23,11 @@ Examples:
 
 
 def _serve(**params: object) -> None:
+    config = config_of(params)
     from inferd import daemon
     from inferd.cli.terminal import Terminal
 
-    raise SystemExit(daemon.run(config_of(params), Terminal()))
+    raise SystemExit(daemon.run(config, Terminal()))
 
 
 command = TableCommand(
@@ -35,8 +36,5 @@ command = TableCommand(
     params=table_params(GROUPS),
     help=HELP,
     epilog=EPILOG,
-    context_settings={
-        **CONTEXT,
-        "token_normalize_func": lambda name: name.replace("_", "-"),
-    },
+    context_settings=CONTEXT | {"token_normalize_func": normalise},
 )

@@ -1,0 +1,250 @@
+"""The daemon's life: bind, load, serve, drain. The only file that knows all parts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from inferd import logs
+from inferd.admission import Admission
+from inferd.auth import Auth
+from inferd.config import ServeConfig
+from inferd.engines.base import EngineSpec, Progress
+from inferd.engines.host import HostEngine
+from inferd.errors import StartError
+from inferd.metrics import Metrics
+from inferd.registry import Deployment, Registry
+from inferd.service import Service
+from inferd.text.model import TextModel, load_text
+from inferd.web.app import create_app
+from inferd.weights import ModelFolder, resolve
+
+FLUSH_S = 5.0  # for replies that are complete but not yet read, when the daemon ends
+FORCED_S = 2.0  # for the model's process to end, when a second signal came
+
+_log = logging.getLogger("inferd.daemon")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the daemon listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The base URL for a client on this machine."""
+        local = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+        return f"http://{f'[{local}]' if ':' in local else local}:{self.port}"
+
+
+class Reporter(Protocol):
+    """How the daemon speaks to the person who started it."""
+
+    def note(self, text: str) -> None: ...
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def ready(self, address: Address, model: str, *, needs_key: bool, chat: bool) -> None: ...
+
+
+def run(config: ServeConfig, reporter: Reporter) -> int:
+    """Serve until a signal ends it.
+
+    Returns:
+        the exit status: 0 after a drain, 128 + the signal's number when a second one forced it.
+    Raises:
+        StartError: the port or the model cannot be had.
+    """
+    logs.set_up(config.log_level, as_json=config.log_json, requests=config.log_requests)
+    with listen(config.host, config.port) as listener:
+        address = Address(config.host, listener.getsockname()[1])
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(Daemon(config, reporter, address).run(listener))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `StartError` when the address cannot be had."""
+    try:
+        family, *_, where = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.create_server(where[:2], family=family, backlog=2048)
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        reason = "it is in use" if in_use else error.strerror
+        hint = "Take another with --port N; 0 takes a free one." if in_use else ""
+        raise StartError(
+            "bad_option", f"cannot listen on {host}, port {port}: {reason}", hint=hint
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+class Signals:
+    """SIGTERM and SIGINT, counted: the first asks to drain, the second to stop at once."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        self.number = signal.SIGTERM
+
+    def __call__(self, number: signal.Signals) -> None:
+        self.number = number
+        (self.second if self.first.is_set() else self.first).set()
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with signals left to the daemon."""
+
+    def __init__(self, app: ASGIApp, *, log_requests: bool) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=log_requests,
+                server_header=False,
+                timeout_graceful_shutdown=int(FLUSH_S),
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Daemon:
+    """All parts of one daemon, and the order in which they start and end."""
+
+    def __init__(self, config: ServeConfig, reporter: Reporter, address: Address) -> None:
+        self._config = config
+        self._reporter = reporter
+        self._address = address
+        self._registry = Registry()
+        self._admission = Admission(config.max_batch_size + config.max_queue_requests)
+        metrics = Metrics(self._registry)
+        service = Service(self._registry, self._admission, metrics)
+        app = create_app(
+            service, self._registry, self._admission, metrics, Auth(frozenset(config.api_key))
+        )
+        self._server = Server(app, log_requests=config.log_requests)
+        self._engine: HostEngine | None = None
+
+    async def run(self, listener: socket.socket) -> int:
+        """Serve on `listener` until a signal. Returns the exit status; raises `StartError`.
+
+        The socket answers from the start: alive, not ready, and 503 until the model has loaded.
+        """
+        signals = Signals()
+        with signals.caught():
+            serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+            try:
+                if await _unless(signals.first, self._start()):
+                    await _first(signals.first.wait(), serving)
+                    await self._drain(signals)
+            finally:
+                await self._end(serving, forced=signals.second.is_set())
+            return 128 + signals.number if signals.second.is_set() else 0
+
+    async def _start(self) -> None:
+        config = self._config
+        folder = await asyncio.to_thread(resolve, config.model, config.revision)
+        text = await asyncio.to_thread(load_text, folder.path)
+        self._engine = HostEngine(engine_spec(config, folder.path))
+        name, *aliases = served_names(config, folder)
+        deployment = Deployment(name, self._engine, text, int(time.time()), tuple(aliases))
+        self._registry.add(deployment)
+        info = await self._engine.start(self._reporter.progress)
+        _log.info("%s is ready after %.1f s", name, info.load_s, extra=_shape(info))
+        self._reporter.ready(
+            self._address, name, needs_key=bool(config.api_key), chat=has_chat(text)
+        )
+
+    async def _drain(self, signals: Signals) -> None:
+        """Let what runs finish, until the deadline or a second signal."""
+        self._admission.begin_drain()
+        timeout = self._config.shutdown_timeout
+        if running := self._admission.in_flight:
+            self._reporter.note(
+                f"Finishing {running} running requests, for at most {timeout:g} s; "
+                "Ctrl-C again stops at once."
+            )
+        drained = asyncio.create_task(self._admission.drained(timeout))
+        await _first(signals.second.wait(), drained)
+        if left := self._admission.in_flight:
+            _log.warning("ending %d requests that still ran", left)
+
+    async def _end(self, serving: asyncio.Task[None], *, forced: bool) -> None:
+        """End the engine, whose open streams then end with an error; flush; close the server."""
+        if self._engine is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._engine.close(), FORCED_S if forced else None)
+        self._server.should_exit = True
+        self._server.force_exit = forced
+        await serving
+
+
+async def _first(*awaitables: Coroutine[Any, Any, object] | asyncio.Task[Any]) -> None:
+    """Wait until one of them is done, and cancel the others unless they came as tasks."""
+    ours = [asyncio.ensure_future(each) for each in awaitables]
+    try:
+        await asyncio.wait(ours, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each, given in zip(ours, awaitables, strict=True):
+            if each is not given:
+                each.cancel()
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do `work` unless `event` comes first, which cancels it; whether it was done."""
+    task = asyncio.create_task(work)
+    await _first(event.wait(), task)
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    await asyncio.wait({task})
+    return False
+
+
+def engine_spec(config: ServeConfig, folder: Path) -> EngineSpec:
+    """What the model's process needs to know. `--engine echo:delay=0.1` sets echo's options."""
+    shared = {
+        name: getattr(config, name)
+        for name in EngineSpec.__struct_fields__
+        if hasattr(config, name)
+    }
+    engine, options, _ = config.engine.partition(":")
+    model = config.engine if options else os.fspath(folder)
+    return msgspec.convert(shared | {"engine": engine, "model": model}, EngineSpec)

@@ -1,0 +1,115 @@
+"""Whether and how a model would fit: all that can be known before its weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from inferd.engines.base import EngineSpec
+from inferd.engines.native import memory
+from inferd.engines.native.architectures import parse_config, supports
+from inferd.engines.native.checkpoint import read_config, weight_files
+from inferd.engines.native.decoder import checkpoint_dtype
+from inferd.engines.native.model import KVSpec
+from inferd.engines.native.start import free_bytes, pick_device, pick_dtype
+from inferd.errors import StartError
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model asks for, by its config.json."""
+
+    architecture: str
+    runner: str  # `native` or `transformers`
+    why_not_native: str  # empty where the runner is `native`
+    dtype: torch.dtype
+    kv_specs: tuple[KVSpec, ...]
+    max_position: int  # tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a model would run here. `refusal` says why it would not; then there are no blocks."""
+
+    shape: Shape
+    device: torch.device
+    free_bytes: int
+    weight_bytes: int
+    kv_bytes_per_token: int
+    num_blocks: int
+    max_model_len: int  # tokens
+    refusal: StartError | None
+
+
+def plan(spec: EngineSpec) -> Plan:
+    """Plan without loading. On a GPU, what a step needs beside the weights is not known yet.
+
+    Raises: StartError: `unsupported` where no runner can run the model, or as starting it would.
+    """
+    folder = Path(spec.model)
+    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    weight_files(folder)
+    shape = read_shape(folder, dtype, spec.max_model_len)
+    free, weights = free_bytes(device), memory.weight_bytes(folder, dtype)
+    fitted, refusal = memory.KVPlan(0, 0), None
+    try:
+        memory.check_weights(folder, dtype, free)
+        budget = kv_budget(spec, device, free, weights)
+        fitted = memory.plan_kv(spec, shape.kv_specs, shape.dtype, shape.max_position, budget)
+    except StartError as error:
+        refusal = error
+    per_token = sum(kv.bytes_per_token(shape.dtype) for kv in shape.kv_specs)
+    return Plan(
+        shape, device, free, weights, per_token, fitted.num_blocks, fitted.max_model_len, refusal
+    )
+
+
+def read_shape(folder: Path, dtype: torch.dtype | None, max_model_len: int | None) -> Shape:
+    """What the model in `folder` asks for. Raises StartError(unsupported)."""
+    raw = read_config(folder)
+    reason = supports(raw)
+    if reason is not None:
+        return _fallback_shape(folder, dtype, reason)
+    config = parse_config(raw, max_model_len)
+    return Shape(
+        config.architecture,
+        "native",
+        "",
+        dtype or checkpoint_dtype(config),
+        config.kv_specs,
+        config.max_position,
+    )
+
+
+def _fallback_shape(folder: Path, dtype: torch.dtype | None, reason: str) -> Shape:
+    from inferd.engines.native import fallback, fallback_checks
+
+    config = fallback.read_config(folder)
+    fallback_checks.check_config(config)
+    calls = fallback_checks.dry_run(fallback.empty_model(config))
+    fallback_checks.check_calls(config, calls)
+    return Shape(
+        fallback_checks.name_of(config),
+        "transformers",
+        reason,
+        dtype or _stored_dtype(config.dtype),
+        tuple(call.kv for call in calls),
+        fallback_checks.context_length(config),
+    )
+
+
+def _stored_dtype(named: torch.dtype | str | None) -> torch.dtype:
+    """The dtype that config.json names; float32 where it names none."""
+    if isinstance(named, torch.dtype):
+        return named
+    return pick_dtype(named or "float32") or torch.float32
+
+
+def kv_budget(spec: EngineSpec, device: torch.device, free: int, weights: int) -> memory.Budget:
+    """What the KV cache may take once the weights are loaded."""
+    if device.type == "cuda":
+        total = int(torch.cuda.mem_get_info(device)[1])
+        return memory.cuda_budget(spec, free - weights, total, peak=0)
+    return memory.cpu_budget(spec, free - weights)
