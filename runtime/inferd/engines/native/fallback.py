@@ -8,12 +8,13 @@ with the model's own eager attention afterwards (`fallback_checks`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
-from transformers.modeling_outputs import MoeModelOutputWithPast
+from transformers.utils.generic import ModelOutput
 
 from inferd.engines.base import Progress
 from inferd.engines.native import fallback_checks as checks
@@ -24,6 +25,18 @@ from inferd.engines.native.model import Batch, KVSpec
 from inferd.errors import StartError
 
 
+@dataclass
+class States(ModelOutput):
+    """What any decoder's layers may return; heads read the states and pass on the rest."""
+
+    last_hidden_state: torch.Tensor | None = None  # [1, N, hidden]
+    past_key_values: None = None
+    hidden_states: None = None
+    attentions: None = None
+    cross_attentions: None = None
+    router_logits: None = None
+
+
 class GivenStates(torch.nn.Module):
     """Stands in for the layers, so that the model's own code turns given states into logits."""
 
@@ -31,8 +44,13 @@ class GivenStates(torch.nn.Module):
         super().__init__()
         self.states: torch.Tensor | None = None
 
-    def forward(self, *_args: Any, **_options: Any) -> MoeModelOutputWithPast:
-        return MoeModelOutputWithPast(last_hidden_state=self.states)
+    @property
+    def decoder(self) -> GivenStates:
+        """Heads that call `model.decoder` (OPT) find the same."""
+        return self
+
+    def forward(self, *_args: Any, **_options: Any) -> States:
+        return States(last_hidden_state=self.states)
 
 
 class TransformersModel:
@@ -92,19 +110,20 @@ def load_fallback(
         where that can be known; StartError(bad_weights).
     """
     config = read_config(folder)
-    name = checks.name_of(config)
     checks.check_config(config)
-    calls = checks.dry_run(empty_model(config))
+    with checks.own_code(config, "building it without weights"):
+        empty = empty_model(config)
+    calls = checks.dry_run(empty)
     checks.check_calls(config, calls)
     total = weight_bytes(folder, dtype)
     on_progress(Progress("weights", 0, total))
     causal = load_weights(folder, config, dtype).to(device).eval()
     on_progress(Progress("weights", total, total))
-    checked = checks.expected_logprobs(causal)
-    model = TransformersModel(
-        causal, tuple(call.kv for call in calls), checks.context_length(config)
-    )
-    checks.self_check(model, checked, name)
+    kv_specs = tuple(call.kv for call in calls)
+    with checks.own_code(config, "a probe"):
+        expected = checks.expected_logprobs(causal)
+        model = TransformersModel(causal, kv_specs, checks.context_length(config))
+        checks.self_check(model, expected, config)
     return model
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
@@ -18,6 +20,7 @@ Causal: TypeAlias = Any
 """A transformers causal language model, whose own annotations do not describe it."""
 
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "attention"}
+NO_INTERFACE = "its code does not go through transformers' attention interface"
 PROBE_LENGTHS = (13, 6)  # tokens of the two probed sequences
 PROBE_CHUNK = 5  # tokens of the first sequence's first part
 PROBE_BLOCK = 4  # tokens
@@ -27,6 +30,20 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.25}
 
 def unsupported(config: PreTrainedConfig, reason: str, log: str = "") -> StartError:
     return StartError("unsupported", f"{name_of(config)} cannot run here: {reason}", log=log)
+
+
+@contextmanager
+def own_code(config: PreTrainedConfig, what: str) -> Iterator[None]:
+    """A model's own code runs inside, which may raise anything: StartError(unsupported) then."""
+    try:
+        yield
+    except StartError:
+        raise
+    except Exception as error:
+        model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+        on_interface = getattr(model_class, "_supports_attention_backend", False)
+        reason = f"{what} fails in its own code" if on_interface else NO_INTERFACE
+        raise unsupported(config, reason, repr(error)) from error
 
 
 def name_of(config: PreTrainedConfig) -> str:
@@ -57,11 +74,8 @@ def check_config(config: PreTrainedConfig) -> None:
         raise unsupported(config, f"it has layers of kind {', '.join(sorted(other))}")
     if getattr(text, "alibi", False):
         raise unsupported(config, "it needs ALiBi, which our attention lacks")
-    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    if getattr(model_class, "_is_stateful", False):
+    if getattr(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], "_is_stateful", False):
         raise unsupported(config, "it keeps a state that is not attention's (state-space)")
-    if not model_class._supports_attention_backend:
-        raise unsupported(config, "its code does not go through transformers' attention interface")
     context_length(config)
 
 
@@ -71,26 +85,27 @@ def dry_run(causal: Causal) -> list[LayerCall]:
     if layers is causal:
         raise unsupported(causal.config, "its layers cannot be told from its head")
     tokens = torch.zeros((1, 3), dtype=torch.int64, device="meta")
-    try:
-        with torch.no_grad(), forward_pass(None) as recorded:
-            layers(input_ids=tokens, position_ids=tokens, use_cache=False)
-    except Exception as error:  # the model's own code may raise anything
-        raise unsupported(
-            causal.config, "its code does not run on flat batches without a cache", repr(error)
-        ) from error
+    with (
+        own_code(causal.config, "a flat batch without a cache"),
+        torch.no_grad(),
+        forward_pass(None) as recorded,
+    ):
+        layers(input_ids=tokens, position_ids=tokens, use_cache=False)
     return recorded.calls
 
 
 def check_calls(config: PreTrainedConfig, calls: list[LayerCall]) -> None:
     """Refuse by what the layers ask for. Raises StartError(unsupported)."""
     text = config.get_text_config()
+    if not calls:
+        raise unsupported(config, NO_INTERFACE)
     for i, call in enumerate(calls):
         if call.problem is not None:
             raise unsupported(config, f"attention call {i} needs {call.problem}")
     if len(calls) != text.num_hidden_layers:
         raise unsupported(
             config,
-            f"only {len(calls)} of its {text.num_hidden_layers} layers are attention over a cache",
+            f"it has {text.num_hidden_layers} layers and {len(calls)} of them are attention",
         )
     kinds = getattr(text, "layer_types", None) or [None] * len(calls)
     for i, (call, kind) in enumerate(zip(calls, kinds, strict=True)):
@@ -121,7 +136,7 @@ def expected_logprobs(causal: Causal) -> list[torch.Tensor]:
 
 
 @torch.inference_mode()
-def self_check(model: Model, expected: list[torch.Tensor], name: str) -> None:
+def self_check(model: Model, expected: list[torch.Tensor], config: PreTrainedConfig) -> None:
     """Run the probes in one paged batch, the first in two parts, and compare.
 
     Guards against code that is quietly wrong here: positions taken from elsewhere, a bias or a
@@ -135,10 +150,10 @@ def self_check(model: Model, expected: list[torch.Tensor], name: str) -> None:
     )
     limit = TOLERANCE.get(model.dtype, 1e-3)
     if not error <= limit:  # NaN too
-        raise StartError(
-            "unsupported",
-            f"{name} cannot run here: over the paged cache its logprobs differ by {error:.3g} "
-            f"from its own attention's (allowed: {limit:g})",
+        raise unsupported(
+            config,
+            f"over the paged cache its logprobs differ by {error:.3g} from its own attention's "
+            f"(allowed: {limit:g})",
         )
 
 
