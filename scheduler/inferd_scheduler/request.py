@@ -55,6 +55,7 @@ class Request:
         "block_table",
         "cached_tokens",
         "caller",
+        "charged",
         "due",
         "filled",
         "keys",
@@ -116,7 +117,8 @@ class Request:
         self.filled = 0  # leading blocks that are full and offered to the prefix index
         self.cached_tokens = -1  # prompt tokens found in the prefix cache; -1: never scheduled
         self.preemptions = 0
-        self.due = 0  # see `Batch`
+        self.charged = 0  # leading tokens that its caller's fair share has paid for
+        self.due = 0  # the step up to which it is steady, else 0; see `Batch`
 
     def move(self, move: Move) -> None:
         """Change state; KeyError, a bug of ours, if the move is illegal."""
@@ -144,6 +146,12 @@ class Request:
     def num_output(self) -> int:
         """Output tokens, counting those that were given at submission."""
         return len(self.tokens) - self.num_prompt
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its last output token ends it."""
+        enough = self.num_output >= max(1, self.min_tokens)
+        return enough and self.tokens[-1] in self.stop_token_ids
 
     @property
     def may_reuse(self) -> bool:

@@ -2,47 +2,239 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
+from inferd_scheduler.batch import Batch
+from inferd_scheduler.cache import KVCache
 from inferd_scheduler.config import SchedulerConfig
-from inferd_scheduler.events import Event
-from inferd_scheduler.request import Request
+from inferd_scheduler.errors import Refused
+from inferd_scheduler.events import Event, Failed, Finished, FinishReason, Token
+from inferd_scheduler.intake import check_request
+from inferd_scheduler.planner import Flight, Planner, make
+from inferd_scheduler.queue import WaitingQueue
+from inferd_scheduler.request import Move, Request, State
 from inferd_scheduler.stats import Stats
-from inferd_scheduler.step import Result, Step
+from inferd_scheduler.step import Result, Step, Work
 
 
 class Scheduler:
     """Continuous batching over a paged KV cache. Times are seconds on any one clock.
 
     The order of calls: `plan` then `commit` of the same step, at most one step in flight;
-    `submit` and `abort` at any moment.
+    `submit` and `abort` at any moment. How a step is put together is in `planner`.
     """
 
     def __init__(self, config: SchedulerConfig) -> None:
         self.config = config
+        self._cache = KVCache(config.num_blocks, config.block_size, reuse=config.prefix_cache)
+        self._batch = Batch(config.max_batch_size)
+        self._queue = WaitingQueue(config.policy)
+        self._planner = Planner(config, self._cache, self._batch, self._queue)
+        self._requests: dict[str, Request] = {}  # all that wait or run
+        self._flight: Flight | None = None
+        self._departed: list[Request] = []  # aborted in flight: the engine still writes their KV
+        self._arrivals = 0
+        self._steps = 0
+        self._tokens = 0
 
     def submit(self, request: Request, now: float) -> None:
         """Accept a new request. Raises `Refused`, and then nothing has changed."""
-        raise RuntimeError("under construction")
+        if request.request_id in self._requests:
+            raise Refused("invalid", f"request_id: {request.request_id!r} is in use")
+        check_request(request, self.config)
+        self._check_load(request)
+        request.arrival = self._arrivals
+        request.submitted = now
+        request.limit = min(request.num_prompt + request.max_tokens, self.config.max_model_len)
+        request.move(Move.SUBMIT)
+        self._arrivals += 1
+        self._requests[request.request_id] = request
+        self._queue.push(request)
 
     def abort(self, request_id: str, now: float) -> list[Event]:
         """End a request now: its `Finished`, or nothing if the id is unknown (it just ended)."""
-        raise RuntimeError("under construction")
+        request = self._requests.get(request_id)
+        if request is None:
+            return []
+        if request.state is State.WAITING:
+            self._queue.remove(request)
+            del self._requests[request_id]
+            request.move(Move.ABORT)
+        else:
+            self._end(request, Move.ABORT)
+        events = self._planner.events
+        told = [event for event in events if event.request_id == request_id]
+        self._planner.events = [event for event in events if event.request_id != request_id]
+        return [*told, _finished(request, "abort")]
 
     def plan(self, now: float) -> Step | None:
         """The next step; None if nothing can run, which means that nothing waits either."""
-        raise RuntimeError("under construction")
+        assert self._flight is None, "the step in flight is not committed"
+        self._flight = self._planner.plan(self._steps + 1, now)
+        if self._flight is None:
+            assert not self._requests, "requests wait, but none can run"
+            return None
+        self._steps += 1
+        self._tokens += self._flight.step.num_tokens
+        return self._flight.step
 
     def commit(self, step: Step, result: Result, now: float) -> list[Event]:
         """Take in what the engine computed for the step in flight; events in order of cause."""
-        raise RuntimeError("under construction")
+        flight = self._flight
+        assert flight is not None, "no step is in flight"
+        assert flight.step is step, "this step is not in flight"
+        assert len(result.tokens) == len(step.works), "not one token entry per work"
+        self._flight = None
+        events, self._planner.events = self._planner.events, []
+        disturbed = bool(self._departed or result.failed)
+        self._settle_departed()
+        self._fail(result, events)
+        split = len(flight.steady)
+        sampled = cast("Iterable[int]", result.tokens)  # every steady work samples
+        pairs: Iterable[tuple[Request, int]] = zip(flight.steady, sampled, strict=False)
+        if disturbed:
+            pairs = [(r, token) for r, token in pairs if r.state is State.RUNNING]
+        self._commit_steady(pairs, events)
+        for request, work, token in zip(
+            flight.others, step.works[split:], result.tokens[split:], strict=True
+        ):
+            if request.state is State.RUNNING:
+                self._commit_other(request, work, token, step.number, events)
+        for request in self._batch.expire(step.number):
+            self._cache.fill(request)
+            self._settle(request, step.number, events)
+        return events
 
     def check(self) -> None:
         """Raise AssertionError if an invariant is broken."""
+        running = list(self._batch)
+        self._queue.check()
+        self._batch.check(self._steps - (self._flight is not None), self._departed)
+        self._cache.check([*running, *self._departed])
+        assert not self._departed or self._flight is not None
+        assert len(self._requests) == len(self._queue) + len(running)
+        for request_id, request in self._requests.items():
+            assert request.request_id == request_id
+            assert 0 <= request.computed < request.total < request.limit
+            assert request.total <= self.config.pool_tokens
+            if request.state is State.WAITING:
+                assert request in self._queue
+                assert request.row == -1
+                assert not request.block_table
+                assert not request.computed
+            else:
+                assert request.state is State.RUNNING
 
     def stats(self) -> Stats:
         """A snapshot for metrics."""
-        raise RuntimeError("under construction")
+        return Stats(
+            num_waiting=len(self._queue),
+            num_waiting_tokens=self._queue.num_tokens,
+            num_running=len(self._batch),
+            num_blocks=self.config.num_blocks,
+            num_free_blocks=self._cache.pool.num_free,
+            num_cached_blocks=len(self._cache.prefixes),
+            total_steps=self._steps,
+            total_tokens=self._tokens,
+            total_preemptions=self._planner.preemptions,
+            total_prefix_queries=self._cache.queried_tokens,
+            total_prefix_hits=self._cache.hit_tokens,
+        )
 
     @property
     def has_work(self) -> bool:
         """Whether a request waits or runs, that is, whether `plan` would return a step."""
-        return False
+        return bool(self._requests)
+
+    def _check_load(self, request: Request) -> None:
+        """Raise `Refused` if the queue is full. An empty queue takes a request of any length."""
+        queue, config = self._queue, self.config
+        if len(queue) >= config.max_queue_requests:
+            raise Refused("overloaded", f"{len(queue)} requests are waiting")
+        if len(queue) and queue.num_tokens + request.total > config.max_queue_tokens:
+            raise Refused("overloaded", f"{queue.num_tokens} tokens are waiting")
+
+    def _commit_steady(self, pairs: Iterable[tuple[Request, int]], events: list[Event]) -> None:
+        """The hot loop: one sampled token for each sequence in plain decode."""
+        stopped = []
+        tell = events.append
+        for request, token in pairs:
+            request.tokens.append(token)
+            tell(make(Token, (request.request_id, token)))
+            if token in request.stop_token_ids:
+                stopped.append(request)
+        for request in stopped:
+            if request.stopped:  # and not before min_tokens
+                events.append(self._finish(request, "stop"))
+
+    def _commit_other(
+        self, request: Request, work: Work, token: int | None, number: int, events: list[Event]
+    ) -> None:
+        """A chunk of prompt, or a token that began a new block."""
+        request.pending -= len(work.tokens)
+        if not work.samples:
+            self._cache.fill(request)
+            return
+        assert token is not None, f"no token for {request}"
+        request.tokens.append(token)
+        request.pending += 1
+        events.append(Token(request.request_id, token))
+        self._cache.fill(request)
+        self._settle(request, number, events)
+
+    def _settle(self, request: Request, number: int, events: list[Event]) -> None:
+        """End an unsteady sequence that sampled in step `number`, or see how long it is steady."""
+        self._queue.charge_output(request)
+        if request.stopped:
+            events.append(self._finish(request, "stop"))
+        elif request.total >= request.limit:
+            events.append(self._finish(request, "length"))
+        elif request.total > self.config.pool_tokens:
+            self._end(request, Move.FAIL)
+            message = f"{request.total} tokens outgrew the KV cache of {self.config.pool_tokens}"
+            events.append(Failed(request.request_id, "capacity", message))
+        elif room := self._cache.room(request):
+            steps = min(room, request.limit - request.total)
+            self._batch.steady_until(request, number + steps)
+
+    def _fail(self, result: Result, events: list[Event]) -> None:
+        """Eject the sequences whose computation failed; their KV is not to be trusted."""
+        for request_id, reason in result.failed.items():
+            request = self._requests.get(request_id)
+            if request is not None and request.state is State.RUNNING:
+                self._end(request, Move.FAIL, trusted=False)
+                events.append(Failed(request_id, "engine", reason))
+
+    def _finish(self, request: Request, reason: FinishReason) -> Finished:
+        self._cache.fill(request)
+        self._end(request, Move.FINISH)
+        return _finished(request, reason)
+
+    def _end(self, request: Request, move: Move, *, trusted: bool = True) -> None:
+        """Take a running request out. While a step is in flight its blocks and row stay taken."""
+        self._queue.charge_output(request)
+        self._batch.remove(request)
+        del self._requests[request.request_id]
+        request.move(move)
+        if self._flight is None:
+            self._cache.release(request, trusted=trusted)
+            self._batch.free_row(request)
+        else:
+            self._departed.append(request)
+
+    def _settle_departed(self) -> None:
+        for request in self._departed:
+            self._cache.release(request)
+            self._batch.free_row(request)
+        self._departed.clear()
+
+
+def _finished(request: Request, reason: FinishReason) -> Finished:
+    return Finished(
+        request.request_id,
+        reason,
+        request.tokens[-1] if reason == "stop" else None,
+        max(0, request.cached_tokens),
+        request.preemptions,
+    )
