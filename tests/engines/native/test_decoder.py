@@ -90,3 +90,21 @@ def test_decoding_in_a_batch(pair: Pair) -> None:
     second = pair.step(cache, {name: text[-1:] for name, text in reversed(texts.items())})
     for name, text in texts.items():
         close(torch.cat([first[name], second[2 - name]]), pair.expected(text)[-2:])
+
+
+@pytest.mark.parametrize(("served", "length"), [(32, 32), (None, 45)])
+def test_longrope(tmp_path: Path, served: int | None, length: int) -> None:
+    """Below the original context transformers uses the short factors, beyond it the long ones."""
+    pair = Pair(tiny.write_checkpoint("phi3-longrope", tmp_path), max_model_len=served)
+    prompt = tokens(length, seed=3)
+    [ours] = pair.step(tiny.PagedCache(pair.ours), {0: prompt})
+    close(ours, pair.expected(prompt))
+
+
+def test_contexts_longer_than_a_rope_table(tmp_path: Path) -> None:
+    pair = Pair(tiny.write_checkpoint("qwen3", tmp_path))
+    tiny.edit_config(tmp_path, max_position_embeddings=4096)
+    text = tokens(1500, seed=4)
+    cache = tiny.PagedCache(pair.ours, num_blocks=100, block_size=16)
+    parts = [*pair.step(cache, {0: text[:1000]}), *pair.step(cache, {0: text[1000:]})]
+    close(torch.cat(parts), pair.expected(text))
