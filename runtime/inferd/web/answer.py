@@ -1,0 +1,59 @@
+"""A whole answer, gathered from its stream, for clients that do not stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from inferd.messages import Chunk, Done, Prompt, ScoredToken, Start, Usage
+from inferd.web.batch import Numbered
+
+
+@dataclass
+class Choice:
+    """One choice of one prompt; `done` and `start` are set once the stream has ended."""
+
+    parts: list[str] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[ScoredToken] = field(default_factory=list)
+    prompt: Prompt | None = None
+    done: Done = field(default_factory=lambda: Done(0, "abort"))
+    start: Start = field(default_factory=lambda: Start((), ""))
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
+
+
+@dataclass
+class Answer:
+    """All choices, those of the first prompt first, and what they cost together."""
+
+    choices: list[Choice]
+    usage: Usage
+
+
+async def collect(outputs: AsyncIterator[Numbered], prompts: int, n: int) -> Answer:
+    """Read `outputs` to their end; n choices for each prompt."""
+    answer = Answer([Choice() for _ in range(prompts * n)], Usage(0, 0))
+    async for number, output in outputs:
+        if isinstance(output, Usage):
+            answer.usage = output
+        elif isinstance(output, Start):
+            for choice in answer.choices[number * n : (number + 1) * n]:
+                choice.start = output
+        else:
+            _add(answer.choices[number * n + output.index], output)
+    return answer
+
+
+def _add(choice: Choice, output: Prompt | Chunk | Done) -> None:
+    match output:
+        case Chunk():
+            choice.parts.append(output.text)
+            choice.token_ids += output.token_ids
+            choice.logprobs += output.logprobs
+        case Done():
+            choice.done = output
+        case Prompt():
+            choice.prompt = output

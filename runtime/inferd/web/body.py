@@ -1,0 +1,119 @@
+"""From a request's bytes to a typed struct, with errors that name the field."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from inferd.errors import InvalidRequest
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+MAX_DEPTH = 64  # of values that are passed on as they are: templates recurse into them
+
+_AT = re.compile(r"(?P<problem>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_EXPECTED = re.compile(r"Expected `([^`]*)`, got `(\w+)`")
+_BYTE = re.compile(r"\(byte (\d+)\)")
+
+_JSON_NAMES = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
+
+
+def top_level(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of the JSON object that `body` is, not yet looked into."""
+    return _decoded(body, _RAW)
+
+
+def parse(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """The struct that `body` holds.
+
+    Raises:
+        InvalidRequest: malformed JSON, a missing field, or one of a wrong type.
+    """
+    request = _decoded(body, decoder)
+    for name in request.__struct_fields__:
+        value = getattr(request, name)
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise InvalidRequest(f"`{name}` is out of range", name, kind="int_parsing_size")
+    return request
+
+
+def convert(value: object, to: Any, under: str) -> Any:
+    """`value` checked against the type `to`; errors name fields below the field `under`."""
+    try:
+        return msgspec.convert(value, to)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error), under) from None
+
+
+def check_depth(value: object, param: str) -> None:
+    """Refuse what nests deeper than `MAX_DEPTH`."""
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return
+    raise InvalidRequest(f"`{param}` is nested too deeply", param)
+
+
+def _children(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+D = TypeVar("D")
+_RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _decoded(body: bytes, decoder: msgspec.json.Decoder[D]) -> D:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+    except msgspec.DecodeError as error:
+        at = _BYTE.search(str(error))
+        where = f" (byte {at[1]})" if at else ""
+        raise InvalidRequest(f"The body is not valid JSON{where}", kind="json_invalid") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("The body is not UTF-8", kind="json_invalid") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply", kind="json_invalid") from None
+
+
+def _invalid(text: str, under: str = "") -> InvalidRequest:
+    """msgspec's message as ours."""
+    match = _AT.fullmatch(text)
+    assert match is not None
+    problem, path = match["problem"], _dotted(match["path"] or "")
+    if missing := _MISSING.fullmatch(problem):
+        param = _join(under, path, missing[1])
+        return InvalidRequest(f"`{param}` is required", param, kind="missing")
+    param = _join(under, path)
+    subject = f"`{param}`" if param else "The body"
+    if expected := _EXPECTED.fullmatch(problem):
+        types = [name for name in expected[1].split(" | ") if name != "null"]
+        wanted = " or ".join(_JSON_NAMES.get(name, name) for name in types)
+        got = _JSON_NAMES.get(expected[2], expected[2])
+        message = f"{subject} must be {wanted}, not {got}"
+        return InvalidRequest(message, param or None, kind=f"{types[-1]}_type")
+    return InvalidRequest(f"{subject} is not valid: {problem}", param or None)
+
+
+def _dotted(path: str) -> str:
+    """`.messages[0].content` as `messages.0.content`; an object's unknown key is left out."""
+    return re.sub(r"\[(\d+)\]", r".\1", path.replace("[...]", "")).strip(".")
+
+
+def _join(*parts: str) -> str:
+    return ".".join(part for part in parts if part)

@@ -1,0 +1,101 @@
+"""What an error looks like over HTTP: status, headers and body, by family of routes.
+
+Two families: the OpenAI dialect's `{"error": {…}}`, and DeepInfra's native `{"detail": …}`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from inferd.errors import CallerError, InferdError, InvalidRequest, NotFound, Unauthorized
+
+Family = Literal["openai", "native"]
+
+
+class NoRoute(NotFound):
+    """No route has this path."""
+
+    code = "route_not_found"
+
+
+class WrongMethod(CallerError):
+    """The route exists, for other methods."""
+
+    status = 405
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+def family_of(path: str) -> Family:
+    """Which family's errors `path` speaks; decided for unknown paths too."""
+    native = path.startswith("/v1/inference/") or not path.startswith("/v1/")
+    return "native" if native else "openai"
+
+
+def status_of(error: InferdError, family: Family) -> int:
+    """The OpenAI dialect answers an invalid field with 400, as OpenAI does (its clients raise
+    BadRequestError); the native one with 422, as FastAPI does."""
+    if family == "native" and isinstance(error, InvalidRequest):
+        return 422
+    return error.status
+
+
+def headers_of(error: InferdError) -> list[tuple[bytes, bytes]]:
+    headers = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
+    if isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, WrongMethod):
+        headers.append((b"allow", error.allow.encode("latin-1")))
+    return headers
+
+
+def body_of(error: InferdError, family: Family) -> dict[str, Any]:
+    if family == "openai":
+        return {"error": _openai(error)}
+    if isinstance(error, InvalidRequest):
+        return {"detail": [_validation(error)]}
+    return {"detail": {"error": error.message}}
+
+
+def event_of(error: InferdError, family: Family) -> dict[str, Any]:
+    """The data of the event that ends an answer which had begun."""
+    if family == "openai":
+        return {"error": _openai(error)}
+    return {"error_type": error.code or error.type, "error_message": error.message}
+
+
+def _openai(error: InferdError) -> dict[str, Any]:
+    return {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+
+
+def _validation(error: InvalidRequest) -> dict[str, Any]:
+    """One entry of pydantic's list."""
+    path = error.param.split(".") if error.param else []
+    loc = ["body", *(int(part) if part.isdecimal() else part for part in path)]
+    return {"type": error.kind, "loc": loc, "msg": error.message}
+
+
+@contextmanager
+def renamed(names: Mapping[str, str]) -> Iterator[None]:
+    """Errors that name a field of `Generate` name the dialect's own field instead."""
+    try:
+        yield
+    except InferdError as error:
+        if error.param is not None and error.param in names:
+            dialect = names[error.param]
+            error.message = re.sub(rf"\b{error.param}\b", dialect, error.message)
+            error.param = dialect
+        raise

@@ -1,0 +1,45 @@
+"""One HTTP request and the way to answer it; what every endpoint is given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from inferd.messages import Caller
+from inferd.web.disconnect import while_connected
+
+_log = logging.getLogger("inferd.web")
+
+
+class Exchange:
+    """A request whose body was read. `id` is unique on this server and made by it."""
+
+    def __init__(self, scope: Scope, body: bytes, send: Send) -> None:
+        self.body = body
+        self.send = send
+        self.id: str = scope["state"]["request_id"]
+        self.caller: Caller = scope["state"]["caller"]
+        self.path_params: dict[str, str] = scope["path_params"]
+        self._scope = scope
+
+    @property
+    def query(self) -> QueryParams:
+        return QueryParams(self._scope["query_string"])
+
+
+class Endpoint:
+    """An ASGI app that reads the body and runs `answer` for as long as the client is there."""
+
+    def __init__(self, answer: Callable[[Exchange], Coroutine[Any, Any, None]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        exchange = Exchange(scope, body, send)
+        if not await while_connected(receive, self._answer(exchange)):
+            _log.info("the client left: request %s", exchange.id)

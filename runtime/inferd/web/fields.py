@@ -1,0 +1,102 @@
+"""What becomes of fields that a dialect's schema does not hold.
+
+Real clients send more than any server knows, so refusing every unknown name would break them;
+ignoring every one would hide typos and change results silently. Hence four cases:
+
+1. harmless: cannot change the text that comes back; accepted and ignored, listed here by name;
+2. not supported: would change it; an error, unless the value is one that asks for nothing;
+3. near a known name: a typo; an error with the nearest spelling;
+4. anything else: ignored, with a line in the log.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from inferd.errors import InvalidRequest
+
+_log = logging.getLogger("inferd.web")
+
+HARMLESS = frozenset(
+    {
+        "fail_fast",
+        "include_reasoning",
+        "kv_transfer_params",
+        "metadata",
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "request_id",
+        "safety_identifier",
+        "service_tier",
+        "spaces_between_special_tokens",
+        "store",
+        "verbosity",
+    }
+)
+
+_NOTHING: tuple[object, ...] = (None, False, [], {}, "")
+
+NOT_SUPPORTED: Mapping[str, tuple[object, ...]] = {
+    name: (*_NOTHING, *neutral)
+    for name, neutral in {
+        "allowed_token_ids": (),
+        "audio": (),
+        "bad_words": (),
+        "chat_template": (),
+        "documents": (),
+        "dry_multiplier": (0,),
+        "function_call": ("none", "auto"),
+        "functions": (),
+        "grammar": (),
+        "guided_choice": (),
+        "guided_grammar": (),
+        "guided_json": (),
+        "guided_regex": (),
+        "length_penalty": (1,),
+        "logits_processors": (),
+        "mirostat": (0,),
+        "modalities": (["text"],),
+        "prompt_embeds": (),
+        "structured_outputs": (),
+        "top_a": (0,),
+        "truncate_prompt_tokens": (),
+        "typical_p": (1,),
+        "use_beam_search": (),
+        "web_search_options": (),
+        "xtc_probability": (0,),
+    }.items()
+}
+
+
+def check_unknown(fields: Mapping[str, msgspec.Raw], known: frozenset[str]) -> None:
+    """Apply the cases above to a body's top-level fields.
+
+    Raises:
+        InvalidRequest: case 2 or 3.
+    """
+    for name in fields.keys() - known - HARMLESS:
+        if name in NOT_SUPPORTED:
+            _check_neutral(name, msgspec.json.decode(fields[name]), NOT_SUPPORTED[name])
+        elif near := _nearest(name, known):
+            raise InvalidRequest(
+                f"Unknown field; did you mean `{near}`?", name[:64], kind="extra_forbidden"
+            )
+        else:
+            _log.info("ignored the unknown field %.64r", name)
+
+
+def _check_neutral(name: str, value: object, neutral: tuple[object, ...]) -> None:
+    if value not in neutral:
+        raise InvalidRequest(f"`{name}` is not supported", name)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    if len(name) > 64:
+        return None
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), None)

@@ -1,0 +1,47 @@
+"""Health, version and metrics: what operators and load balancers ask."""
+
+from __future__ import annotations
+
+from inferd import __version__
+from inferd.admission import Admission
+from inferd.metrics import Metrics
+from inferd.registry import Registry
+from inferd.web.exchange import Exchange
+from inferd.web.reply import send_bytes, send_json
+
+
+class Health:
+    """The endpoints."""
+
+    def __init__(self, registry: Registry, admission: Admission, metrics: Metrics) -> None:
+        self._registry = registry
+        self._admission = admission
+        self._metrics = metrics
+
+    async def live(self, exchange: Exchange) -> None:
+        """200 for as long as the process answers at all."""
+        await send_json(exchange.send, {"status": "live"})
+
+    async def ready(self, exchange: Exchange) -> None:
+        """200 while new requests are welcome, else 503 and why not."""
+        reasons = self._reasons()
+        if not reasons:
+            return await send_json(exchange.send, {"status": "ready"})
+        await send_json(exchange.send, {"status": "not ready", "reasons": reasons}, 503)
+
+    async def metrics(self, exchange: Exchange) -> None:
+        content_type = (b"content-type", self._metrics.content_type.encode())
+        await send_bytes(exchange.send, await self._metrics.render(), 200, [content_type])
+
+    async def version(self, exchange: Exchange) -> None:
+        await send_json(exchange.send, {"version": __version__})
+
+    def _reasons(self) -> list[str]:
+        deployments = self._registry.list()
+        waiting = [each for each in deployments if not each.ready]
+        reasons = [f"{each.name} is {each.engine.state}" for each in waiting]
+        if not deployments:
+            reasons.append("no model is loaded yet")
+        if self._admission.draining:
+            reasons.append("the server is shutting down")
+        return reasons

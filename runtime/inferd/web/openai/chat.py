@@ -1,0 +1,187 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from inferd.errors import InvalidRequest
+from inferd.messages import Chunk, Done, Generate, Output, Prompt, Start
+from inferd.service import Service
+from inferd.web.answer import Answer, Choice, collect
+from inferd.web.batch import open_streams
+from inferd.web.body import parse, top_level
+from inferd.web.errors import renamed
+from inferd.web.exchange import Exchange
+from inferd.web.fields import check_unknown
+from inferd.web.openai.conversation import (
+    continues,
+    messages_of,
+    template_kwargs_of,
+    tools_of,
+)
+from inferd.web.openai.frames import (
+    ChatChoice,
+    ChatLogprobs,
+    ChatMessage,
+    Delta,
+    DeltaChoice,
+    Reply,
+    usage_of,
+)
+from inferd.web.openai.logprobs import TokenNames, chat_logprobs, prompt_logprobs
+from inferd.web.openai.sampling import check_add_special_tokens, shared_fields
+from inferd.web.openai.schema import ChatRequest
+from inferd.web.openai.usage import UsagePlan, stream_events
+from inferd.web.reply import send_events, send_json
+
+_decoder = msgspec.json.Decoder(ChatRequest)
+_known = frozenset(ChatRequest.__struct_fields__)
+
+
+class Chat:
+    """The endpoint.
+
+    Args:
+        now: Unix time in seconds.
+    """
+
+    def __init__(self, service: Service, now: Callable[[], float]) -> None:
+        self._service = service
+        self._now = now
+
+    async def __call__(self, exchange: Exchange) -> None:
+        check_unknown(top_level(exchange.body), _known)
+        request = parse(exchange.body, _decoder)
+        generate = generate_of(request)
+        form = ChatForm(request, exchange.id, int(self._now()))
+        with renamed(_dialect_names(request)):
+            async with open_streams(
+                self._service, [generate], exchange.caller, exchange.id
+            ) as outputs:
+                if request.stream:
+                    plan = UsagePlan(request.stream_options, bare=lambda: form.chunk([]))
+                    events = stream_events(outputs, form.frames, plan)
+                    return await send_events(exchange.send, events, "openai")
+                answer = await collect(outputs, prompts=1, n=generate.n)
+        await send_json(exchange.send, form.whole(answer))
+
+
+def generate_of(request: ChatRequest) -> Generate:
+    """The request in the service's terms. Raises InvalidRequest."""
+    check_add_special_tokens(request.add_special_tokens, default=False)
+    messages = messages_of(request)
+    fields = shared_fields(request)
+    if request.max_completion_tokens is not None:
+        fields["max_tokens"] = request.max_completion_tokens
+    if request.top_logprobs and not request.logprobs:
+        raise InvalidRequest("`top_logprobs` needs `logprobs: true`", "top_logprobs")
+    return Generate(
+        messages=messages,
+        tools=tools_of(request),
+        chat_template_kwargs=template_kwargs_of(request),
+        continue_final_message=continues(request, messages),
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        **fields,
+    )
+
+
+def _dialect_names(request: ChatRequest) -> dict[str, str]:
+    """Fields of `Generate` that this request calls otherwise."""
+    names = {"logprobs": "top_logprobs"}
+    if request.max_completion_tokens is not None:
+        names["max_tokens"] = "max_completion_tokens"
+    return names
+
+
+class ChatForm:
+    """How one request's answer is written, whole or in chunks."""
+
+    def __init__(self, request: ChatRequest, request_id: str, created: int) -> None:
+        self._request = request
+        self._id = f"chatcmpl-{request_id}"
+        self._created = created
+        self._name = TokenNames(as_ids=bool(request.return_tokens_as_token_ids))
+
+    def whole(self, answer: Answer) -> Reply[ChatChoice]:
+        choices = [self._choice(i, each) for i, each in enumerate(answer.choices)]
+        reply = self._reply("chat.completion", choices)
+        reply.usage = usage_of(answer.usage)
+        first = answer.choices[0]
+        if self._request.return_token_ids:
+            reply.prompt_token_ids = first.start.prompt_token_ids
+        if first.prompt is not None:
+            reply.prompt_logprobs = prompt_logprobs(first.prompt)
+        return reply
+
+    def _choice(self, index: int, choice: Choice) -> ChatChoice:
+        stop_reason = choice.done.stop_reason
+        return ChatChoice(
+            index=index,
+            message=ChatMessage(choice.text),
+            logprobs=self._logprobs(choice.logprobs),
+            finish_reason=choice.done.reason,
+            stop_reason=UNSET if stop_reason is None else stop_reason,
+            token_ids=choice.token_ids if self._request.return_token_ids else UNSET,
+        )
+
+    def frames(self, number: int, output: Output) -> Iterable[Reply[DeltaChoice]]:
+        """The chunks that say `output`; `number` is always 0, since a chat is one prompt."""
+        match output:
+            case Start():
+                return self._openings(output)
+            case Prompt() if output.index == 0:
+                reply = self.chunk([DeltaChoice(index=0, delta=Delta(content=""))])
+                reply.prompt_logprobs = prompt_logprobs(output)
+                return [reply]
+            case Chunk():
+                return self._texts(output)
+            case Done():
+                stop_reason = UNSET if output.stop_reason is None else output.stop_reason
+                choice = DeltaChoice(
+                    index=output.index,
+                    delta=Delta(),
+                    finish_reason=output.reason,
+                    stop_reason=stop_reason,
+                )
+                return [self.chunk([choice])]
+            case _:
+                return ()
+
+    def chunk(self, choices: list[DeltaChoice]) -> Reply[DeltaChoice]:
+        return self._reply("chat.completion.chunk", choices)
+
+    def _openings(self, start: Start) -> Iterable[Reply[DeltaChoice]]:
+        for index in range(self._request.n or 1):
+            delta = Delta(role="assistant", content="")
+            reply = self.chunk([DeltaChoice(index=index, delta=delta)])
+            if self._request.return_token_ids and index == 0:
+                reply.prompt_token_ids = start.prompt_token_ids
+            yield reply
+
+    def _texts(self, chunk: Chunk) -> Iterable[Reply[DeltaChoice]]:
+        with_ids = bool(self._request.return_token_ids and chunk.token_ids)
+        if not (chunk.text or chunk.logprobs or with_ids):
+            return ()
+        choice = DeltaChoice(
+            index=chunk.index,
+            delta=Delta(content=chunk.text),
+            logprobs=self._logprobs(chunk.logprobs) if chunk.logprobs else None,
+            token_ids=chunk.token_ids if with_ids else UNSET,
+        )
+        return [self.chunk([choice])]
+
+    def _logprobs(self, scored: Any) -> ChatLogprobs | None:
+        return chat_logprobs(scored, self._name) if self._request.logprobs else None
+
+    def _reply(self, kind: str, choices: list[Any]) -> Reply[Any]:
+        return Reply(
+            id=self._id,
+            object=kind,
+            created=self._created,
+            model=self._request.model,
+            choices=choices,
+        )

@@ -1,0 +1,197 @@
+"""`POST /v1/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from inferd.errors import InvalidRequest
+from inferd.messages import Chunk, Done, Generate, Output, Prompt, Start
+from inferd.service import Service
+from inferd.web.answer import Answer, Choice, collect
+from inferd.web.batch import open_streams
+from inferd.web.body import parse, top_level
+from inferd.web.exchange import Exchange
+from inferd.web.fields import check_unknown
+from inferd.web.openai.frames import CompletionChoice, CompletionLogprobs, Reply, usage_of
+from inferd.web.openai.logprobs import CompletionScores, TokenNames, prompt_logprobs
+from inferd.web.openai.sampling import check_add_special_tokens, shared_fields
+from inferd.web.openai.schema import CompletionRequest
+from inferd.web.openai.usage import UsagePlan, stream_events
+from inferd.web.reply import send_events, send_json
+
+MAX_PROMPTS = 128
+
+_decoder = msgspec.json.Decoder(CompletionRequest)
+_known = frozenset(CompletionRequest.__struct_fields__)
+
+
+class Completions:
+    """The endpoint.
+
+    Args:
+        now: Unix time in seconds.
+    """
+
+    def __init__(self, service: Service, now: Callable[[], float]) -> None:
+        self._service = service
+        self._now = now
+
+    async def __call__(self, exchange: Exchange) -> None:
+        check_unknown(top_level(exchange.body), _known)
+        request = parse(exchange.body, _decoder)
+        generates = generates_of(request)
+        form = CompletionForm(request, len(generates), exchange.id, int(self._now()))
+        async with open_streams(self._service, generates, exchange.caller, exchange.id) as outputs:
+            if request.stream:
+                plan = UsagePlan(request.stream_options, bare=lambda: form.reply([]))
+                events = stream_events(outputs, form.frames, plan)
+                return await send_events(exchange.send, events, "openai")
+            answer = await collect(outputs, len(generates), generates[0].n)
+        await send_json(exchange.send, form.whole(answer))
+
+
+def generates_of(request: CompletionRequest) -> list[Generate]:
+    """One request per prompt, in the service's terms. Raises InvalidRequest."""
+    check_add_special_tokens(request.add_special_tokens, default=True)
+    if request.suffix:
+        raise InvalidRequest("`suffix` is not supported", "suffix")
+    if request.best_of not in (None, request.n or 1):
+        raise InvalidRequest("`best_of` must equal `n`", "best_of")
+    fields = shared_fields(request) | {"logprobs": request.logprobs}
+    if request.echo and request.logprobs is not None:
+        fields["prompt_logprobs"] = max(request.logprobs, request.prompt_logprobs or 0)
+    return [Generate(prompt=prompt, **fields) for prompt in prompts_of(request)]
+
+
+def prompts_of(request: CompletionRequest) -> list[str | tuple[int, ...]]:
+    """A text, a list of token ids, or a list of prompts that are either."""
+    given = request.prompt
+    if isinstance(given, str):
+        return [given]
+    if not given:
+        raise InvalidRequest("`prompt` must not be empty", "prompt")
+    ids = tuple(each for each in given if isinstance(each, int))
+    if len(ids) == len(given):
+        return [ids]
+    if ids:
+        raise InvalidRequest("`prompt` mixes token ids with prompts", "prompt")
+    if len(given) > MAX_PROMPTS:
+        raise InvalidRequest(f"At most {MAX_PROMPTS} prompts at once", "prompt")
+    return [tuple(each) if isinstance(each, list) else str(each) for each in given]
+
+
+class CompletionForm:
+    """How one request's answer is written, whole or in chunks."""
+
+    def __init__(
+        self, request: CompletionRequest, prompts: int, request_id: str, created: int
+    ) -> None:
+        self._request = request
+        self._n = request.n or 1
+        self._id = f"cmpl-{request_id}"
+        self._created = created
+        self._echoes_scores = bool(request.echo) and request.logprobs is not None
+        name = TokenNames(as_ids=bool(request.return_tokens_as_token_ids))
+        self._scores = [CompletionScores(name) for _ in range(prompts * self._n)]
+        self._prompt_texts: dict[int, str] = {}
+
+    def whole(self, answer: Answer) -> Reply[CompletionChoice]:
+        choices = [self._choice(i, each) for i, each in enumerate(answer.choices)]
+        reply = self.reply(choices)
+        reply.usage = usage_of(answer.usage)
+        return reply
+
+    def _choice(self, index: int, choice: Choice) -> CompletionChoice:
+        written = CompletionChoice(
+            index=index,
+            text=(choice.start.prompt_text if self._request.echo else "") + choice.text,
+            logprobs=self._whole_logprobs(index, choice),
+        )
+        if self._request.return_token_ids:
+            written.prompt_token_ids = choice.start.prompt_token_ids
+            written.token_ids = choice.token_ids
+        self._end(written, choice.done)
+        self._score_prompt(written, choice.prompt)
+        return written
+
+    def _whole_logprobs(self, index: int, choice: Choice) -> CompletionLogprobs | None:
+        if self._request.logprobs is None:
+            return None
+        scores = self._scores[index]
+        echoed = choice.prompt if self._echoes_scores else None
+        logprobs = CompletionLogprobs() if echoed is None else scores.prompt(echoed)
+        return logprobs.extended(scores.output(choice.logprobs))
+
+    def frames(self, number: int, output: Output) -> Iterable[Reply[CompletionChoice]]:
+        """The chunks that say `output` of prompt `number`."""
+        match output:
+            case Start():
+                self._prompt_texts[number] = output.prompt_text
+                return self._openings(number, output)
+            case Prompt():
+                return [self.reply([self._prompt(number, output)])]
+            case Chunk():
+                return self._texts(number, output)
+            case Done():
+                choice = CompletionChoice(index=self._index(number, output.index), text="")
+                self._end(choice, output)
+                return [self.reply([choice])]
+            case _:
+                return ()
+
+    def _openings(self, number: int, start: Start) -> Iterable[Reply[CompletionChoice]]:
+        """The echo, unless it waits for its logprobs, and the prompt's ids."""
+        text = start.prompt_text if self._request.echo and not self._echoes_scores else ""
+        if not (text or self._request.return_token_ids):
+            return
+        for index in range(self._n):
+            choice = CompletionChoice(index=self._index(number, index), text=text)
+            if self._request.return_token_ids:
+                choice.prompt_token_ids = start.prompt_token_ids
+            yield self.reply([choice])
+
+    def _prompt(self, number: int, prompt: Prompt) -> CompletionChoice:
+        index = self._index(number, prompt.index)
+        choice = CompletionChoice(index=index, text="")
+        if self._echoes_scores:
+            choice.text = self._prompt_texts[number]
+            choice.logprobs = self._scores[index].prompt(prompt)
+        self._score_prompt(choice, prompt)
+        return choice
+
+    def _texts(self, number: int, chunk: Chunk) -> Iterable[Reply[CompletionChoice]]:
+        with_ids = bool(self._request.return_token_ids and chunk.token_ids)
+        if not (chunk.text or chunk.logprobs or with_ids):
+            return ()
+        index = self._index(number, chunk.index)
+        choice = CompletionChoice(
+            index=index,
+            text=chunk.text,
+            logprobs=self._scores[index].output(chunk.logprobs) if chunk.logprobs else None,
+            token_ids=chunk.token_ids if with_ids else UNSET,
+        )
+        return [self.reply([choice])]
+
+    def _score_prompt(self, choice: CompletionChoice, prompt: Prompt | None) -> None:
+        if prompt is not None and self._request.prompt_logprobs is not None:
+            choice.prompt_logprobs = prompt_logprobs(prompt)
+
+    def _end(self, choice: CompletionChoice, done: Done) -> None:
+        choice.finish_reason = done.reason
+        choice.stop_reason = UNSET if done.stop_reason is None else done.stop_reason
+
+    def _index(self, number: int, index: int) -> int:
+        return number * self._n + index
+
+    def reply(self, choices: list[Any]) -> Reply[Any]:
+        return Reply(
+            id=self._id,
+            object="text_completion",
+            created=self._created,
+            model=self._request.model,
+            choices=choices,
+        )

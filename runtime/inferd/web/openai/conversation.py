@@ -1,0 +1,113 @@
+"""A chat request's conversation: messages, tools and what the template is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from inferd.errors import InvalidRequest
+from inferd.messages import Message, ToolCall, ToolCallFunction
+from inferd.web.body import check_depth, convert
+from inferd.web.openai.schema import ChatRequest, MessageIn, Part, Tool, ToolCallIn
+
+
+def messages_of(request: ChatRequest) -> tuple[Message, ...]:
+    if not request.messages:
+        raise InvalidRequest("`messages` must not be empty", "messages")
+    return tuple(_message(each, f"messages.{i}") for i, each in enumerate(request.messages))
+
+
+def _message(message: MessageIn, at: str) -> Message:
+    content = _content(message.content, f"{at}.content")
+    if content is None and message.role != "assistant":
+        raise InvalidRequest(f"`{at}.content` is required", f"{at}.content", kind="missing")
+    calls = message.tool_calls or []
+    if calls and message.role != "assistant":
+        raise InvalidRequest("Only the assistant calls tools", f"{at}.tool_calls")
+    return Message(
+        role="tool" if message.role == "function" else message.role,
+        content=content,
+        name=message.name,
+        tool_calls=tuple(_call(c, f"{at}.tool_calls.{i}") for i, c in enumerate(calls)),
+        tool_call_id=message.tool_call_id,
+        reasoning_content=message.reasoning_content,
+    )
+
+
+def _content(content: str | list[Part] | None, at: str) -> str | None:
+    if content is None or isinstance(content, str):
+        return content
+    return "".join(_part(part, f"{at}.{i}") for i, part in enumerate(content))
+
+
+def _part(part: Part, at: str) -> str:
+    if part.type not in ("text", "refusal"):
+        kind = part.type[:32]
+        raise InvalidRequest(f"This model reads text only, not content of type {kind!r}", at)
+    text = part.text if part.type == "text" else part.refusal
+    if text is None:
+        raise InvalidRequest(f"`{at}.{part.type}` is required", f"{at}.{part.type}", kind="missing")
+    return text
+
+
+def _call(call: ToolCallIn, at: str) -> ToolCall:
+    arguments = call.function.arguments
+    check_depth(arguments, f"{at}.function.arguments")
+    function = ToolCallFunction(call.function.name, "{}" if arguments is None else arguments)
+    return ToolCall(function, id=call.id or "")
+
+
+def tools_of(request: ChatRequest) -> tuple[dict[str, Any], ...]:
+    """The tools that the template shows to the model."""
+    tools = request.tools or []
+    convert(tools, list[Tool], under="tools")
+    check_depth(tools, "tools")
+    choice = request.tool_choice
+    if choice == "none":
+        return ()
+    if choice not in (None, "auto"):
+        raise InvalidRequest(
+            "Only `auto` and `none` are supported: no call can be forced yet", "tool_choice"
+        )
+    return tuple(tools)
+
+
+def template_kwargs_of(request: ChatRequest) -> dict[str, Any]:
+    """`chat_template_kwargs`, over what the reasoning switches mean to common templates."""
+    kwargs: dict[str, Any] = {}
+    reasoning = request.reasoning
+    effort = request.reasoning_effort or (reasoning.effort if reasoning else None)
+    if effort is not None:
+        kwargs["reasoning_effort"] = effort
+    if effort == "none":
+        kwargs["enable_thinking"] = False
+    if reasoning is not None and reasoning.enabled is not None:
+        kwargs["enable_thinking"] = reasoning.enabled
+    given = request.chat_template_kwargs or {}
+    check_depth(given, "chat_template_kwargs")
+    return kwargs | given
+
+
+def continues(request: ChatRequest, messages: Sequence[Message]) -> bool:
+    """Whether the last message is to be continued rather than answered.
+
+    The assistant's own last text is continued, unless the request asks for a new turn.
+    """
+    last = messages[-1]
+    possible = last.role == "assistant" and not last.tool_calls
+    if request.add_generation_prompt and request.continue_final_message:
+        raise InvalidRequest(
+            "`continue_final_message` and `add_generation_prompt` exclude each other",
+            "continue_final_message",
+        )
+    for name, wants in (
+        ("continue_final_message", request.continue_final_message is True),
+        ("add_generation_prompt", request.add_generation_prompt is False),
+    ):
+        if wants and not possible:
+            raise InvalidRequest(
+                f"`{name}` needs a last message of the assistant without tool calls", name
+            )
+    if request.continue_final_message is False:
+        return False
+    return possible and not request.add_generation_prompt

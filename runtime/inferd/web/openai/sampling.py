@@ -1,0 +1,71 @@
+"""The fields that chat and completions share, as the service's request wants them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from inferd.errors import InvalidRequest
+from inferd.web.openai.schema import Common
+
+_TOKEN_ID = re.compile(r"[0-9]{1,10}")
+
+
+def shared_fields(request: Common) -> dict[str, Any]:
+    """Arguments of `Generate`; what was not given is left to the service's defaults."""
+    check_response_format(request.response_format)
+    given = {
+        "max_tokens": request.max_tokens,
+        "min_tokens": request.min_tokens,
+        "n": request.n,
+        "temperature": request.temperature,
+        "top_k": request.top_k,
+        "top_p": request.top_p,
+        "min_p": request.min_p,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "repetition_penalty": request.repetition_penalty,
+        "logit_bias": _logit_bias(request.logit_bias or {}),
+        "seed": request.seed,
+        "stop": stops(request.stop),
+        "stop_token_ids": tuple(request.stop_token_ids or ()),
+        "ignore_eos": request.ignore_eos,
+        "include_stop_str_in_output": request.include_stop_str_in_output,
+        "skip_special_tokens": request.skip_special_tokens,
+        "prompt_logprobs": request.prompt_logprobs,
+        "logprobs_mode": request.logprobs_mode,
+        "priority": request.priority,
+        "cache_salt": request.cache_salt,
+        "user": request.user,
+    }
+    return {"model": request.model} | {k: v for k, v in given.items() if v is not None}
+
+
+def stops(stop: str | list[str] | None) -> tuple[str, ...]:
+    if stop is None:
+        return ()
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def check_response_format(response_format: Mapping[str, Any] | None) -> None:
+    if response_format and response_format.get("type") != "text":
+        raise InvalidRequest(
+            "Only the response format `text` is supported so far", "response_format"
+        )
+
+
+def _logit_bias(biases: Mapping[str, float]) -> dict[int, float]:
+    for key in biases:
+        if not _TOKEN_ID.fullmatch(key):
+            raise InvalidRequest("The keys of `logit_bias` must be token ids", "logit_bias")
+    return {int(key): bias for key, bias in biases.items()}
+
+
+def check_add_special_tokens(asked: bool | None, *, default: bool) -> None:
+    """Templates write their own special tokens, plain prompts get the tokenizer's; always."""
+    if asked not in (None, default):
+        raise InvalidRequest(
+            f"Only `add_special_tokens: {str(default).lower()}` is supported here",
+            "add_special_tokens",
+        )

@@ -1,0 +1,71 @@
+"""JSON and server-sent events as ASGI messages; the one encoder of all dialects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from starlette.types import Send
+
+from inferd.errors import InferdError
+from inferd.web.errors import Family, event_of
+
+_log = logging.getLogger("inferd.web")
+_encoder = msgspec.json.Encoder()
+
+DONE = b"data: [DONE]\n\n"
+INTERNAL_ERROR = "Internal server error"
+
+_JSON = (b"content-type", b"application/json")
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx passes each event on at once
+]
+
+
+def event(data: Any) -> bytes:
+    """`data` as one server-sent event."""
+    return b"data: " + _encoder.encode(data) + b"\n\n"
+
+
+async def send_json(
+    send: Send, data: Any, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    body = _encoder.encode(data)
+    await send_bytes(send, body, status, [_JSON, *headers])
+
+
+async def send_bytes(
+    send: Send, body: bytes, status: int, headers: Iterable[tuple[bytes, bytes]]
+) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    start = {"type": "http.response.start", "status": status, "headers": [*headers, length]}
+    await send(start)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_events(send: Send, events: AsyncGenerator[bytes, None], family: Family) -> None:
+    """Send `events` as a stream. The status goes out with the first one, so an error before it
+    is raised and gets a status of its own; a later one becomes the last event."""
+    async with aclosing(events):
+        first = await anext(events)
+        await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
+        await _send_part(send, first)
+        try:
+            async for each in events:
+                await _send_part(send, each)
+        except InferdError as error:
+            _log.warning("an answer broke off: %s", error)
+            await _send_part(send, event(event_of(error, family)))
+        except Exception:
+            _log.exception("an answer broke off")
+            await _send_part(send, event(event_of(InferdError(INTERNAL_ERROR), family)))
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_part(send: Send, body: bytes) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": True})
