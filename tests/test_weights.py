@@ -1,0 +1,291 @@
+"""From what a user names to a whole folder, or to an error that says what is missing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from inferd import hub as hub_module
+from inferd.errors import StartError
+from inferd.hub import Hub
+from inferd.weights import resolve, verify
+
+from tests import hub_server
+from tests.hub_server import COMMIT, HubServer, Repo
+
+
+def safetensors(elements: int = 4) -> bytes:
+    """A file with one float32 vector."""
+    entry = {"dtype": "F32", "shape": [elements], "data_offsets": [0, 4 * elements]}
+    header = json.dumps({"__metadata__": {"format": "pt"}, "w": entry}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(4 * elements)
+
+
+MODEL = {
+    "config.json": b"{}",
+    "tokenizer.json": b"[]",
+    "chat_template.jinja": b"",
+    "merges.txt": b"",
+    "model.safetensors": safetensors(),
+}
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with hub_server.serve() as found:
+        found.repos["org/name"] = Repo(MODEL)
+        yield found
+
+
+@pytest.fixture
+def hub(server: HubServer, tmp_path: Path) -> Hub:
+    return Hub(endpoint=server.endpoint, cache=tmp_path / "cache")
+
+
+def failure(*args: str | None, hub: Hub = Hub()) -> StartError:  # noqa: B008 (frozen)
+    with pytest.raises(StartError) as caught:
+        resolve(*args, hub=hub)
+    return caught.value
+
+
+# ------------------------------------------------------------ local folders
+
+
+@pytest.mark.parametrize("name", ["demo", "", None])
+def test_the_demo_is_built_in(name: str | None) -> None:
+    found = resolve(name)
+    assert found.name == "demo"
+    assert (found.path / "config.json").is_file()
+
+
+def test_a_local_folder_keeps_its_name(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", MODEL)
+    found = resolve(str(folder))
+    assert (found.path, found.name, found.revision) == (folder, "mine", None)
+
+
+def test_a_relative_folder_goes_before_a_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "org").mkdir()
+    folder = write(tmp_path / "org" / "name", MODEL)
+    monkeypatch.chdir(tmp_path)
+    assert resolve("org/name").path == folder
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra", "code", "said"),
+    [
+        ("config.json", {}, "not_found", "config.json is missing"),
+        ("model.safetensors", {}, "not_found", "no weights"),
+        ("model.safetensors", {"pytorch_model.bin": b""}, "unsupported", "pytorch_model.bin"),
+        ("model.safetensors", {"m.gguf": b""}, "not_found", "no weights"),
+    ],
+)
+def test_a_folder_that_lacks_something(
+    tmp_path: Path, missing: str, extra: dict[str, bytes], code: str, said: str
+) -> None:
+    files = {name: data for name, data in MODEL.items() if name != missing}
+    error = failure(str(write(tmp_path / "m", files | extra)))
+    assert error.code == code
+    assert said in error.message
+
+
+def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
+    file = write(tmp_path / "m", MODEL) / "model.safetensors"
+    error = failure(str(file))
+    assert (error.code, error.hint) == ("unsupported", "Name the folder that holds it.")
+
+
+@pytest.mark.parametrize("name", ["./nothing", "/nothing/here/at/all", "a/b/c", "org/name@", "é/x"])
+def test_neither_a_folder_nor_a_hub_id(name: str) -> None:
+    error = failure(name)
+    assert error.code == "not_found"
+    assert name in error.message
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (safetensors()[:-1], "its header says"),
+        (safetensors() + b"x", "its header says"),
+        (b"", "cut short"),
+        (b"version https://git-lfs.github.com/spec/v1", "cut short"),
+        ((3).to_bytes(8, "little") + b"{x}", "damaged header"),
+        ((10).to_bytes(8, "little") + b'{"w":null}', "damaged header"),
+    ],
+    ids=["cut", "too long", "empty", "git-lfs pointer", "not JSON", "no offsets"],
+)
+def test_damaged_weights_are_found_without_reading_them(
+    tmp_path: Path, data: bytes, said: str
+) -> None:
+    error = failure(str(write(tmp_path / "m", MODEL | {"model.safetensors": data})))
+    assert error.code == "bad_weights"
+    assert said in error.message
+
+
+def sharded(*names: str) -> dict[str, bytes]:
+    index = json.dumps({"weight_map": {f"w{i}": name for i, name in enumerate(names)}})
+    config = {"config.json": b"{}", "model.safetensors.index.json": index.encode()}
+    return config | {"model-1.safetensors": safetensors()}
+
+
+def test_every_indexed_file_must_be_there(tmp_path: Path) -> None:
+    verify(write(tmp_path / "m", sharded("model-1.safetensors")))
+    error = failure(
+        str(write(tmp_path / "m", sharded("model-1.safetensors", "model-2.safetensors")))
+    )
+    assert error.code == "bad_weights"
+    assert "model-2.safetensors is missing" in error.message
+
+
+@pytest.mark.parametrize("name", ["../model-1.safetensors", "/etc/passwd"])
+def test_an_index_may_not_point_elsewhere(tmp_path: Path, name: str) -> None:
+    assert failure(str(write(tmp_path / "m", sharded(name)))).code == "bad_weights"
+
+
+# ------------------------------------------------------------ the hub
+
+
+def test_fetches_what_serving_needs(server: HubServer, hub: Hub) -> None:
+    server.repos["org/name"].files = MODEL | {
+        "pytorch_model.bin": b"x",
+        "README.md": b"x",
+        "onnx/model.safetensors": b"x",
+        "consolidated.safetensors": b"x",
+    }
+    seen: list[tuple[int, int]] = []
+    found = resolve("org/name", hub=hub, on_progress=lambda *step: seen.append(step))
+    assert (found.name, found.revision, found.path.name) == ("org/name", COMMIT, COMMIT)
+    assert {each.name for each in found.path.iterdir()} == set(MODEL)
+    size = sum(map(len, MODEL.values()))
+    assert seen[-1] == (size, size)
+    assert seen == sorted(seen)
+
+
+def test_a_second_time_downloads_nothing(server: HubServer, hub: Hub) -> None:
+    first = resolve("org/name", hub=hub)
+    server.requests.clear()
+    assert resolve("org/name", hub=hub) == first
+    assert not any("/resolve/" in request for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("model", "revision"),
+    [
+        ("org/name@v1", None),
+        ("org/name", "v1"),
+        ("org/name@v1", "v1"),
+        (f"org/name@{COMMIT}", None),
+    ],
+)
+def test_a_revision(server: HubServer, hub: Hub, model: str, revision: str | None) -> None:
+    server.repos["org/name"].branches = ("v1", COMMIT)
+    found = resolve(model, revision, hub=hub)
+    assert (found.name, found.revision) == ("org/name", COMMIT)
+
+
+def test_two_revisions_contradict(hub: Hub) -> None:
+    assert failure("org/name@v1", "v2", hub=hub).code == "bad_option"
+
+
+def test_pickles_alone_are_refused_before_any_download(server: HubServer, hub: Hub) -> None:
+    server.repos["org/old"] = Repo({"config.json": b"{}", "pytorch_model.bin": b"x"})
+    error = failure("org/old", hub=hub)
+    assert error.code == "unsupported"
+    assert "pytorch_model.bin" in error.message
+    assert not any("/resolve/" in request for request in server.requests)
+
+
+def test_an_unknown_model(hub: Hub) -> None:
+    error = failure("org/nothing", hub=hub)
+    assert error.code == "not_found"
+    assert "org/nothing" in error.message
+
+
+def test_an_unknown_revision(hub: Hub) -> None:
+    error = failure("org/name@v9", hub=hub)
+    assert error.code == "not_found"
+    assert "'v9'" in error.message
+
+
+def test_a_gated_model_needs_its_token(server: HubServer, hub: Hub) -> None:
+    server.repos["org/gated"] = Repo(MODEL, gated=True)
+    error = failure("org/gated", hub=hub)
+    assert error.code == "not_found"
+    assert "gated" in error.message
+    assert "HF_TOKEN" in error.hint
+    with_token = Hub(hub.endpoint, hub.cache, token="hf_secret")
+    assert resolve("org/gated", hub=with_token).name == "org/gated"
+
+
+def unreachable() -> str:
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_without_a_network_the_cache_serves(hub: Hub) -> None:
+    fetched = resolve("org/name", hub=hub)
+    cut_off = Hub(unreachable(), hub.cache)
+    assert resolve("org/name", hub=cut_off) == fetched
+    error = failure("org/other", hub=cut_off)
+    assert error.code == "not_found"
+    assert "cannot be reached" in error.message
+
+
+def test_offline_the_cache_serves(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = resolve("org/name", hub=hub)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert resolve("org/name", hub=hub) == fetched
+    error = failure("org/other", hub=hub)
+    assert error.code == "not_found"
+    assert "HF_HUB_OFFLINE" in error.message
+
+
+def test_offline_half_a_model_is_not_enough(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    (resolve("org/name", hub=hub).path / "model.safetensors").unlink()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "not all of it" in failure("org/name", hub=hub).message
+
+
+def test_a_full_disk_is_said_to_be_full() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    error = hub_module.translate(full, "org/name", None)
+    assert error.code == "out_of_disk"
+    assert "HF_HOME" in error.hint
+
+
+def test_the_environment_names_the_hub(server: HubServer, tmp_path: Path) -> None:
+    code = "from inferd.weights import resolve; print(resolve('org/name').path)"
+    environment = os.environ | {
+        "HF_ENDPOINT": server.endpoint,
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "0",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stderr == ""
+    path = Path(ran.stdout.strip())
+    assert path.is_relative_to(tmp_path)
+    assert (path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
