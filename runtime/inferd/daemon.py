@@ -9,11 +9,12 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 import uvicorn
@@ -24,18 +25,22 @@ from inferd import logs
 from inferd.admission import Admission
 from inferd.auth import Auth
 from inferd.config import ServeConfig
-from inferd.engines.base import EngineSpec, Progress
+from inferd.engines.base import EngineSpec
 from inferd.engines.host import HostEngine
 from inferd.errors import StartError
 from inferd.metrics import Metrics
 from inferd.registry import Deployment, Registry
 from inferd.service import Service
-from inferd.text.model import TextModel, load_text
+from inferd.text.model import load_text
 from inferd.web.app import create_app
 from inferd.weights import ModelFolder, resolve
 
+Stage = Literal["download", "weights", "warmup"]
+
 FLUSH_S = 5.0  # for replies that are complete but not yet read, when the daemon ends
 FORCED_S = 2.0  # for the model's process to end, when a second signal came
+
+T = TypeVar("T")
 
 _log = logging.getLogger("inferd.daemon")
 
@@ -59,7 +64,8 @@ class Reporter(Protocol):
 
     def note(self, text: str) -> None: ...
 
-    def progress(self, progress: Progress) -> None: ...
+    def progress(self, stage: Stage, done: int, total: int) -> None:
+        """How far the start has come; in bytes, `total` is 0 where it is not known."""
 
     def ready(self, address: Address, model: str, *, needs_key: bool, chat: bool) -> None: ...
 
@@ -153,11 +159,9 @@ class Daemon:
         self._address = address
         self._registry = Registry()
         self._admission = Admission(config.max_batch_size + config.max_queue_requests)
-        metrics = Metrics(self._registry)
+        metrics = Metrics()
         service = Service(self._registry, self._admission, metrics)
-        app = create_app(
-            service, self._registry, self._admission, metrics, Auth(frozenset(config.api_key))
-        )
+        app = create_app(service, self._registry, self._admission, metrics, Auth(config.api_key))
         self._server = Server(app, log_requests=config.log_requests)
         self._engine: HostEngine | None = None
 
@@ -178,17 +182,20 @@ class Daemon:
             return 128 + signals.number if signals.second.is_set() else 0
 
     async def _start(self) -> None:
-        config = self._config
-        folder = await asyncio.to_thread(resolve, config.model, config.revision)
-        text = await asyncio.to_thread(load_text, folder.path)
+        config, report = self._config, self._reporter.progress
+        downloaded = _from_thread(report)
+        folder = await in_thread(
+            lambda: resolve(config.model, config.revision, on_progress=downloaded)
+        )
+        text = await in_thread(lambda: load_text(folder.path))
         self._engine = HostEngine(engine_spec(config, folder.path))
         name, *aliases = served_names(config, folder)
         deployment = Deployment(name, self._engine, text, int(time.time()), tuple(aliases))
         self._registry.add(deployment)
-        info = await self._engine.start(self._reporter.progress)
-        _log.info("%s is ready after %.1f s", name, info.load_s, extra=_shape(info))
+        info = await self._engine.start(lambda part: report(part.stage, part.done, part.total))
+        _log.info("%s runs", name, extra=msgspec.structs.asdict(info))
         self._reporter.ready(
-            self._address, name, needs_key=bool(config.api_key), chat=has_chat(text)
+            self._address, name, needs_key=bool(config.api_key), chat=text.chat is not None
         )
 
     async def _drain(self, signals: Signals) -> None:
@@ -238,6 +245,38 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool
     return False
 
 
+async def in_thread(work: Callable[[], T]) -> T:
+    """Do blocking `work` in a thread that does not keep a cancelled daemon from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(setter: Callable[[Any], None], value: object) -> None:
+        if not future.done():
+            setter(value)
+
+    def thread() -> None:
+        try:
+            outcome: tuple[Callable[[Any], None], object] = (future.set_result, work())
+        except Exception as error:
+            outcome = (future.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=thread, daemon=True).start()
+    return await future
+
+
+def _from_thread(report: Callable[[Stage, int, int], None]) -> Callable[[int, int], None]:
+    """A downloader's callback, called in its thread, as progress in this loop."""
+    loop = asyncio.get_running_loop()
+
+    def on_progress(done: int, total: int) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(report, "download", done, total)
+
+    return on_progress
+
+
 def engine_spec(config: ServeConfig, folder: Path) -> EngineSpec:
     """What the model's process needs to know. `--engine echo:delay=0.1` sets echo's options."""
     shared = {
@@ -248,3 +287,9 @@ def engine_spec(config: ServeConfig, folder: Path) -> EngineSpec:
     engine, options, _ = config.engine.partition(":")
     model = config.engine if options else os.fspath(folder)
     return msgspec.convert(shared | {"engine": engine, "model": model}, EngineSpec)
+
+
+def served_names(config: ServeConfig, folder: ModelFolder) -> tuple[str, ...]:
+    """The names that clients may write, the model's own first: as given, or the folder's name
+    and the model as the operator wrote it."""
+    return config.served_model_name or tuple(dict.fromkeys((folder.name, config.model)))

@@ -82,15 +82,14 @@ def command(
 
     Through a pipe, each line is a turn: echo "What is 2 + 3?" | inferd chat
     """
-    client = Client(url, api_key)
     sampling = {"temperature": temperature, "max_tokens": max_tokens}
     given = {key: value for key, value in sampling.items() if value is not None}
-    chat = Chat(client, model or _first_model(client), system, given)
-    if sys.stdin.isatty():
-        _interactive(chat)
-    else:
-        for line in sys.stdin:
-            _turn(chat, line.strip())
+    with Client(url, api_key) as client:
+        chat = Chat(client, model or _first_model(client), system, given)
+        if sys.stdin.isatty():
+            _interactive(chat)
+        else:
+            _piped(chat)
 
 
 def _first_model(client: Client) -> str:
@@ -116,6 +115,12 @@ def _turn(chat: Chat, line: str) -> bool:
                 click.echo(piece, nl=False)
         click.echo()
     return True
+
+
+def _piped(chat: Chat) -> None:
+    for line in sys.stdin:
+        if not _turn(chat, line.strip()):
+            return
 
 
 def _interactive(chat: Chat) -> None:

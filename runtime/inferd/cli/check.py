@@ -124,7 +124,7 @@ async def _ask(model: str, question: str) -> str:
     engine = LocalEngine(catalog.find(spec.engine), spec)
     registry = Registry()
     registry.add(Deployment(model, engine, load_text(folder), created=0))
-    service = Service(registry, Admission(), Metrics(registry))
+    service = Service(registry, Admission(), Metrics())
     messages = (Message(role="user", content=question),)
     request = Generate(model=model, messages=messages, temperature=0.0, max_tokens=64)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -35,7 +35,7 @@ def client_options(command: Command) -> Command:
 
 
 class Client:
-    """Talks to the daemon at `url`. Every method raises `Failure` in plain words.
+    """Talks to the daemon at `url`; a context manager. Its methods raise `Failure`.
 
     Args:
         url: the base, with or without `/v1`.
@@ -52,6 +52,12 @@ class Client:
             timeout=httpx.Timeout(10, read=None),
             trust_env=False,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._http.close()
 
     def get(self, path: str, *, accept: Sequence[int] = (200,)) -> httpx.Response:
         """GET `path`; a status that is not in `accept` is a failure."""

@@ -12,6 +12,8 @@ from inferd.cli.client import Client, client_options
 @client_options
 def command(url: str, api_key: str) -> None:
     """List the names that a running daemon answers to, one per line."""
-    for model in Client(url, api_key).models():
+    with Client(url, api_key) as client:
+        listed = client.models()
+    for model in listed:
         length = model.get("max_model_len")
         click.echo(f"{model['id']}\t{length} tokens" if length else model["id"])

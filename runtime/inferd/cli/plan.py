@@ -28,8 +28,7 @@ def _plan(**params: object) -> None:
     from inferd.engines.native.plan import plan
     from inferd.weights import resolve
 
-    folder = resolve(config.model, config.revision)
-    spec = engine_spec(config, folder.path)
+    spec = engine_spec(config, resolve(config.model, config.revision).path)
     result = plan(spec)
     click.echo(config.model)
     for name, text in lines(result, spec.block_size, spec.max_batch_size):

@@ -21,16 +21,15 @@ def command(url: str, api_key: str) -> None:
 
     Exits with 0 when the daemon is ready, with 1 when it is not or cannot be reached.
     """
-    client = Client(url, api_key)
-    ready = client.get("/health/ready", accept=(200, 503)).status_code == 200
-    samples = read_metrics(client.get("/metrics").text)
+    with Client(url, api_key) as client:
+        ready = client.get("/health/ready", accept=(200, 503)).status_code == 200
+        samples = read_metrics(client.get("/metrics").text)
+        created = {model["id"]: model["created"] for model in client.models()}
     click.echo(f"{client.url}  {'ready' if ready else 'not ready'}")
-    started = samples.get("process_start_time_seconds", {}).get("")
-    if started:
-        click.echo(f"up for      {human_seconds(time.time() - started)}")
-    for model in samples.get("vllm:num_requests_running", {}):
-        click.echo(f"model       {model}")
-        for line in _load(samples, model):
+    for model, up in samples.get("inferd_engine_ready", {}).items():
+        age = human_seconds(time.time() - created[model]) if model in created else "?"
+        click.echo(f"{model}  {'ready' if up else 'not ready'}, served for {age}")
+        for line in _load(samples, model) if up else ():
             click.echo(line)
     raise SystemExit(0 if ready else 1)
 

@@ -12,10 +12,9 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedCo
 from rich.progress import Progress as Bar
 
 from inferd.cli.units import human_bytes
-from inferd.daemon import Address
-from inferd.engines.base import Progress
+from inferd.daemon import Address, Stage
 
-STAGES = {"weights": "Loading weights", "warmup": "Warming up"}
+STAGES = {"download": "Downloading", "weights": "Loading weights", "warmup": "Warming up"}
 
 
 class Terminal:
@@ -26,22 +25,20 @@ class Terminal:
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
-        self._quarter = (-1, "")
+        self._quarter = ("", -1)
         self._tty = sys.stderr.isatty()
 
     def note(self, text: str) -> None:
         self._close_bar()
         click.echo(text, err=True)
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, stage: Stage, done: int, total: int) -> None:
         if self._tty:
-            self._draw(progress)
-            return
-        quarter = (4 * progress.done // max(progress.total, 1), progress.stage)
-        if quarter != self._quarter:
+            self._draw(stage, done, total)
+        elif (quarter := (stage, 4 * done // max(total, 1))) != self._quarter:
             self._quarter = quarter
-            amount = f"{human_bytes(progress.done)} of {human_bytes(progress.total)}"
-            click.echo(f"{STAGES[progress.stage]}: {amount}", err=True)
+            amount = f"{human_bytes(done)} of {human_bytes(total)}" if total else human_bytes(done)
+            click.echo(f"{STAGES[stage]}: {amount}", err=True)
 
     def ready(self, address: Address, model: str, *, needs_key: bool, chat: bool) -> None:
         self._close_bar()
@@ -51,19 +48,15 @@ class Terminal:
         click.echo(f"  try       {curl_line(address.url, model, needs_key=needs_key, chat=chat)}")
         click.echo("\nCtrl-C stops it.")
 
-    def _draw(self, progress: Progress) -> None:
+    def _draw(self, stage: Stage, done: int, total: int) -> None:
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
             console = Console(stderr=True)
             self._bar = Bar(*columns, TransferSpeedColumn(), console=console, transient=True)
             self._bar.add_task("", total=None)
             self._bar.start()
-        self._bar.update(
-            self._bar.task_ids[0],
-            description=STAGES[progress.stage],
-            completed=progress.done,
-            total=progress.total,
-        )
+        task = self._bar.task_ids[0]
+        self._bar.update(task, description=STAGES[stage], completed=done, total=total or None)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
