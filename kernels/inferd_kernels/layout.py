@@ -48,9 +48,11 @@ def slots(block_table: torch.Tensor, positions: torch.Tensor, block_size: int) -
     return block_table[positions // block_size].long() * block_size + positions % block_size
 
 
-def batch_slots(
-    block_tables: torch.Tensor, positions: torch.Tensor, block_size: int
-) -> torch.Tensor:
-    """As `slots` for B sequences: block_tables [B, max_blocks], positions [B, N] → [B, N]."""
-    blocks = block_tables.gather(1, positions // block_size).long()
-    return blocks * block_size + positions % block_size
+def context_slots(block_tables: torch.Tensor, length: int, block_size: int) -> torch.Tensor:
+    """The slots of positions 0 … length - 1 of B sequences: [B, max_blocks] → [B, length] int64.
+
+    Semantics: slot[b, p] = block_tables[b, p // block_size] * block_size + p % block_size
+    """
+    blocks = block_tables[:, : -(-length // block_size)].long() * block_size
+    offsets = torch.arange(block_size, device=blocks.device)
+    return (blocks.unsqueeze(-1) + offsets).flatten(1)[:, :length]

@@ -1,7 +1,7 @@
 """The meaning of `attention`, in plain torch: decode rows as one padded batch, the rest one by one.
 
-Padding reads the sequence's own last slot again and masks its score, so that no slot outside a
-sequence is ever touched.
+Padding reads the sequence's own first slot again and masks its score, so that no slot outside a
+sequence ever reaches a result.
 """
 
 from __future__ import annotations
@@ -75,14 +75,17 @@ def _decode(
     softcap: float,
 ) -> torch.Tensor:
     """One query per sequence: q [B, Hq, D] → [B, Hq, D]."""
-    width = min(max_seqlen_k, window) if window else max_seqlen_k
+    slots = layout.context_slots(block_tables, max_seqlen_k, k_cache.shape[1])
     last = seq_lens.long().clamp(min=1).unsqueeze(1) - 1
-    first = (last + 1 - width).clamp(min=0) if window else torch.zeros_like(last)
-    positions = first + torch.arange(width, device=q.device)
-    mask = (positions <= last).view(-1, 1, 1, width)
-    slots = layout.batch_slots(block_tables, positions.minimum(last), k_cache.shape[1])
+    positions = torch.arange(max_seqlen_k, device=q.device)
+    if 0 < window < max_seqlen_k:
+        positions = (last - window + 1).clamp(min=0) + positions[:window]
+        slots = slots.gather(1, positions.minimum(last))
+    seen = positions <= last
+    slots = torch.where(seen, slots, slots[:, :1])
+    mask = seen[:, None, None]
     out = q.new_empty(q.shape)
-    step = max(1, GATHER_TOKENS // width)
+    step = max(1, GATHER_TOKENS // slots.shape[1])
     for b in range(0, len(q), step):
         part = slice(b, b + step)
         keys, values = _gather(k_cache, v_cache, slots[part])
@@ -104,9 +107,9 @@ def _prefill(
     """One sequence's last tokens: q [M, Hq, D] → [M, Hq, D]."""
     before = seq_len - len(q)
     begin = max(0, before - window + 1) if window else 0
+    slots = layout.context_slots(block_table.unsqueeze(0), seq_len, k_cache.shape[1])[:, begin:]
+    keys, values = _gather(k_cache, v_cache, slots)
     positions = torch.arange(begin, seq_len, device=q.device)
-    slots = layout.slots(block_table, positions, k_cache.shape[1])
-    keys, values = _gather(k_cache, v_cache, slots.unsqueeze(0))
     q = q.transpose(0, 1).unsqueeze(0)
     parts = []
     for row in range(0, q.shape[2], QUERY_ROWS):
@@ -129,10 +132,11 @@ def _gather(
     k_cache: torch.Tensor, v_cache: torch.Tensor, slots: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Slots [B, K] → keys and values [B, Hkv, K, D]."""
-    return (
-        layout.flat(k_cache)[slots].transpose(1, 2),
-        layout.flat(v_cache)[slots].transpose(1, 2),
-    )
+    shape = (*slots.shape, *k_cache.shape[2:])
+    rows = slots.flatten()
+    keys = layout.flat(k_cache).index_select(0, rows).view(shape)
+    values = layout.flat(v_cache).index_select(0, rows).view(shape)
+    return keys.transpose(1, 2), values.transpose(1, 2)
 
 
 def _attend(
