@@ -61,13 +61,19 @@ class ContextTooLong(CallerError):
 
     code = "context_length_exceeded"
 
-    def __init__(self, limit: int, prompt: int, requested: int, param: str) -> None:
-        """All three counts are in tokens; `requested` is 0 where no maximum was asked."""
+    def __init__(
+        self, limit: int, prompt: int, requested: int, param: str, *, at_least: bool = False
+    ) -> None:
+        """All three counts are in tokens; `requested` is 0 where no maximum was asked.
+
+        `at_least`: `prompt` is a lower bound, since nobody counted further.
+        """
+        bound = "at least " if at_least else ""
         total = f" However, you requested {prompt + requested} tokens" if requested else ""
         parts = (
             f"{total} ({prompt} in the {param}, {requested} in the completion)."
             if requested
-            else f" However, your {param} resulted in {prompt} tokens."
+            else f" However, your {param} resulted in {bound}{prompt} tokens."
         )
         super().__init__(
             f"This model's maximum context length is {limit} tokens."

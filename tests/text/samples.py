@@ -6,6 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
+from inferd.text import tokenizer as text_tokenizer
 from tokenizers import (
     AddedToken,
     Tokenizer,
@@ -16,8 +17,6 @@ from tokenizers import (
     processors,
     trainers,
 )
-
-from inferd.text import tokenizer as text_tokenizer
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. Hello world, hello there!",
@@ -31,7 +30,7 @@ CONFIG = {"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False}}
 
 @cache
 def byte_level() -> text_tokenizer.Tokenizer:
-    """As GPT-2, Llama 3, Qwen; BOS is added by the post-processor; `<tool>` is added, not special."""
+    """As GPT-2, Llama 3, Qwen. `<tool>` is an added token that is not special."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -13,7 +13,7 @@ from inferd.errors import InvalidRequest
 from inferd.messages import Message, ToolCall
 from inferd.text.template import Template
 
-_CONTINUE = "\ue000CONTINUE\ue000 "  # its trailing space shows whether the template trims
+_CONTINUE = "CONTINUE_7f3a9c1e_HERE "  # its trailing space shows whether the template trims
 _RESERVED = frozenset(
     {
         "messages",

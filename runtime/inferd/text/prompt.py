@@ -81,7 +81,7 @@ def _encode(
     text = _render(request, model, max_model_len) if request.prompt is None else request.prompt
     least = tokenizer.least_tokens(text)
     if least >= max_model_len:
-        raise ContextTooLong(max_model_len, least, 0, param)
+        raise ContextTooLong(max_model_len, least, 0, param, at_least=True)
     try:
         ids = tokenizer.encode(text, add_special_tokens=request.messages is None)
     except UnicodeEncodeError as error:
@@ -110,7 +110,7 @@ def _render(request: Generate, model: TextModel, max_model_len: int) -> str:
         )
     except OutputTooLong as error:
         least = -(-error.length // longest)
-        raise ContextTooLong(max_model_len, least, 0, "messages") from error
+        raise ContextTooLong(max_model_len, least, 0, "messages", at_least=True) from error
 
 
 def _room(request: Generate, prompt: int, limit: int, param: str) -> int:
