@@ -109,22 +109,30 @@ def load_fallback(
     Raises: StartError(unsupported), naming the model and the reason, before weights are read
         where that can be known; StartError(bad_weights).
     """
+    config, kv_specs = examine(folder)
+    total = weight_bytes(folder, dtype)
+    on_progress(Progress("weights", 0, total))
+    causal = load_weights(folder, config, dtype).to(device).eval()
+    on_progress(Progress("weights", total, total))
+    with checks.own_code(config, "a probe"):
+        expected = checks.expected_logprobs(causal)
+        model = TransformersModel(causal, kv_specs, checks.context_length(config))
+        checks.self_check(model, expected, config)
+    return model
+
+
+def examine(folder: Path) -> tuple[PreTrainedConfig, tuple[KVSpec, ...]]:
+    """A model's configuration, and one KVSpec per attention call; reads no weights.
+
+    Raises: StartError(unsupported).
+    """
     config = read_config(folder)
     checks.check_config(config)
     with checks.own_code(config, "building it without weights"):
         empty = empty_model(config)
     calls = checks.dry_run(empty)
     checks.check_calls(config, calls)
-    total = weight_bytes(folder, dtype)
-    on_progress(Progress("weights", 0, total))
-    causal = load_weights(folder, config, dtype).to(device).eval()
-    on_progress(Progress("weights", total, total))
-    kv_specs = tuple(call.kv for call in calls)
-    with checks.own_code(config, "a probe"):
-        expected = checks.expected_logprobs(causal)
-        model = TransformersModel(causal, kv_specs, checks.context_length(config))
-        checks.self_check(model, expected, config)
-    return model
+    return config, tuple(call.kv for call in calls)
 
 
 def read_config(folder: Path) -> PreTrainedConfig:

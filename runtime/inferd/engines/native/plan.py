@@ -74,29 +74,26 @@ def read_shape(folder: Path, dtype: torch.dtype | None, max_model_len: int | Non
         return _fallback_shape(folder, dtype, reason)
     config = parse_config(raw, max_model_len)
     return Shape(
-        config.architecture,
-        "native",
-        "",
-        dtype or checkpoint_dtype(config),
-        config.kv_specs,
-        config.max_position,
+        architecture=config.architecture,
+        runner="native",
+        why_not_native="",
+        dtype=dtype or checkpoint_dtype(config),
+        kv_specs=config.kv_specs,
+        max_position=config.max_position,
     )
 
 
 def _fallback_shape(folder: Path, dtype: torch.dtype | None, reason: str) -> Shape:
-    from inferd.engines.native import fallback, fallback_checks
+    from inferd.engines.native import fallback, fallback_checks  # transformers: slow to import
 
-    config = fallback.read_config(folder)
-    fallback_checks.check_config(config)
-    calls = fallback_checks.dry_run(fallback.empty_model(config))
-    fallback_checks.check_calls(config, calls)
+    config, kv_specs = fallback.examine(folder)
     return Shape(
-        fallback_checks.name_of(config),
-        "transformers",
-        reason,
-        dtype or _stored_dtype(config.dtype),
-        tuple(call.kv for call in calls),
-        fallback_checks.context_length(config),
+        architecture=fallback_checks.name_of(config),
+        runner="transformers",
+        why_not_native=reason,
+        dtype=dtype or _stored_dtype(config.dtype),
+        kv_specs=kv_specs,
+        max_position=fallback_checks.context_length(config),
     )
 
 
