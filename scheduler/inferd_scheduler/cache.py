@@ -44,10 +44,6 @@ class KVCache:
             self.hit_tokens += len(hits) * self.block_size
         return True
 
-    def is_full(self, request: Request) -> bool:
-        """Whether the block table has no place for the request's last token."""
-        return request.total > len(request.block_table) * self.block_size
-
     def room(self, request: Request) -> int:
         """How many more tokens can be computed before the block table is full."""
         return len(request.block_table) * self.block_size - request.computed
@@ -63,10 +59,9 @@ class KVCache:
         if not self.reuse:
             return
         full = request.computed // self.block_size
-        while request.filled < full:
-            index = request.filled
+        for index in range(request.filled, full):
             self.prefixes.add(self._key(request, index), request.block_table[index])
-            request.filled = index + 1
+        request.filled = full
 
     def release(self, request: Request, *, trusted: bool = True) -> None:
         """Take the blocks back, last first, so that chains lose their ends before their starts.

@@ -25,10 +25,10 @@ make = tuple.__new__
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """A step, and whose works it holds: first the steady ones', then the others', in order."""
+    """A step, and whose works it holds: first the decoding ones', then the others', in order."""
 
     step: Step
-    steady: list[Request]
+    decoding: list[Request]
     others: list[Request]
 
 
@@ -48,45 +48,51 @@ class Planner:
         self._cache = cache
         self._batch = batch
         self._queue = queue
+        self._fed: list[Request] = []  # grew for the last step
         self._rank = policy.ranking(config.policy)
 
     def plan(self, number: int, now: float) -> Flight | None:
         """Step `number`, or None if there is nothing to do."""
-        unsteady = sorted(self._batch.unsteady.values(), key=self._rank)
-        grown, preempted = self._grow(unsteady)
-        unsteady = [request for request in unsteady if request.state is State.RUNNING]
-        steady = list(self._batch.steady.values())
+        preempted = self._feed(number)
+        decoding = list(self._batch.decoding.values())
         works = [
-            make(Work, (r.request_id, r.row, len(r.tokens) - 1, (r.tokens[-1],), (), True, False))
-            for r in steady
+            make(
+                Work,
+                (r.request_id, r.row, len(r.tokens) - 1, (r.tokens[-1],), r.grown, True, False),
+            )
+            for r in decoding
         ]
-        decodes = len(steady) + sum(request.pending == 1 for request in unsteady)
-        others, budget = self._advance(unsteady, grown, works, self._max_tokens - decodes)
-        if not preempted:  # else the newcomers would take the blocks that were just cleared
+        others, budget = self._advance(works, self._max_tokens - len(works))
+        if not preempted:  # else newcomers would take the blocks that were just cleared
             admitted, budget = self._admit(works, budget, now)
             others += admitted
         if not works:
             return None
         step = Step(number, works, self._max_tokens - budget, tuple(preempted))
-        return Flight(step, steady, others)
+        return Flight(step, decoding, others)
 
-    def _grow(self, unsteady: list[Request]) -> tuple[dict[str, int], list[str]]:
-        """Give a block to each sequence whose table is full; whose, and who gave way for it.
+    def _feed(self, number: int) -> list[str]:
+        """Give a block to each sequence whose table is full; returns who was preempted for it.
 
         They come in the fixed order and the last in that order gives way, so it is either the
         one that needs the block or one whose turn was not yet.
         """
-        grown: dict[str, int] = {}
-        preempted: list[str] = []
-        for request in unsteady:
-            if request.state is State.RUNNING and self._cache.is_full(request):
-                while not self._cache.pool.num_free and request.state is State.RUNNING:
-                    victim = policy.victim(self._batch, self._rank)
-                    self._preempt(victim)
-                    preempted.append(victim.request_id)
-                if request.state is State.RUNNING:
-                    grown[request.request_id] = self._cache.grow(request)
-        return grown, preempted
+        for request in self._fed:
+            request.grown = ()
+        self._fed.clear()
+        hungry, self._batch.hungry = self._batch.hungry, []
+        preempted = []
+        for request in sorted(hungry, key=self._rank):
+            while not self._cache.pool.num_free and request.state is State.RUNNING:
+                victim = policy.victim(self._batch, self._rank)
+                self._preempt(victim)
+                preempted.append(victim.request_id)
+            if request.state is State.RUNNING:
+                request.grown = (self._cache.grow(request),)
+                self._fed.append(request)
+                steps = min(self._cache.block_size, request.limit - request.total)
+                self._batch.watch(request, number - 1 + steps)
+        return preempted
 
     def _preempt(self, request: Request) -> None:
         """Back to the queue: its tokens stay, its KV is computed anew (or found in the cache)."""
@@ -99,24 +105,18 @@ class Planner:
         self._queue.push(request)
         self.events.append(Preempted(request.request_id))
 
-    def _advance(
-        self, unsteady: list[Request], grown: dict[str, int], works: list[Work], budget: int
-    ) -> tuple[list[Request], int]:
-        """Append the running sequences' works: one token if that is all, else from `budget`.
+    def _advance(self, works: list[Work], budget: int) -> tuple[list[Request], int]:
+        """Append the works of running sequences that fill, as long as `budget` lasts.
 
         Returns whose works these are, and what is left of the budget.
         """
         advanced = []
-        for request in unsteady:
-            if request.pending == 1:
-                block = grown.get(request.request_id)
-                works.append(_work(request, 1, () if block is None else (block,)))
-            elif budget:
-                count = min(request.pending, budget)
-                works.append(_work(request, count, ()))
-                budget -= count
-            else:
-                continue
+        for request in sorted(self._batch.filling.values(), key=self._rank):
+            if not budget:
+                break
+            count = min(request.pending, budget)
+            budget -= count
+            works.append(_work(request, count, ()))
             advanced.append(request)
         return advanced, budget
 

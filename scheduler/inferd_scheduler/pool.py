@@ -21,9 +21,12 @@ class BlockPool:
     def take(self) -> int:
         """The free block at the front, now held once. There must be one."""
         assert self.num_free, "no free block"
-        block = self._next[self.num_blocks]
-        self._unlink(block)
+        end, following = self.num_blocks, self._next
+        block = following[end]
+        following[end] = after = following[block]
+        self._prev[after] = end
         self.refs[block] = 1
+        self.num_free -= 1
         return block
 
     def share(self, block: int) -> None:

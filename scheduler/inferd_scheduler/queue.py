@@ -77,13 +77,15 @@ class WaitingQueue:
 
     def charge_prompt(self, request: Request) -> None:
         """`request` is admitted for the first time: its caller pays for what must be computed."""
-        self._shares.charge(self._lane(request), prompt_cost(request))
+        if self._fair:
+            self._shares.charge(request.caller, prompt_cost(request))
         request.charged = request.num_given
 
     def charge_output(self, request: Request) -> None:
         """Its caller pays for the tokens sampled since the last charge; recomputation is free."""
-        self._shares.charge(self._lane(request), output_cost(request.total - request.charged))
-        request.charged = request.total
+        if self._fair:
+            self._shares.charge(request.caller, output_cost(request.total - request.charged))
+            request.charged = request.total
 
     def check(self) -> None:
         """The lanes hold exactly the waiting requests, and each lane has its turn in the order."""

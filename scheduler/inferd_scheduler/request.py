@@ -58,6 +58,7 @@ class Request:
         "charged",
         "due",
         "filled",
+        "grown",
         "keys",
         "limit",
         "max_tokens",
@@ -118,7 +119,8 @@ class Request:
         self.cached_tokens = -1  # prompt tokens found in the prefix cache; -1: never scheduled
         self.preemptions = 0
         self.charged = 0  # leading tokens that its caller's fair share has paid for
-        self.due = 0  # the step up to which it is steady, else 0; see `Batch`
+        self.grown: tuple[int, ...] = ()  # blocks added for the step in flight, while decoding
+        self.due = 0  # the step that brings it to a decision, or 0; see `Batch`
 
     def move(self, move: Move) -> None:
         """Change state; KeyError, a bug of ours, if the move is illegal."""

@@ -90,20 +90,20 @@ class Scheduler:
         disturbed = bool(self._departed or result.failed)
         self._settle_departed()
         self._fail(result, events)
-        split = len(flight.steady)
-        sampled = cast("Iterable[int]", result.tokens)  # every steady work samples
-        pairs: Iterable[tuple[Request, int]] = zip(flight.steady, sampled, strict=False)
+        split = len(flight.decoding)
+        sampled = cast("Iterable[int]", result.tokens)  # all that decode sample
+        pairs: Iterable[tuple[Request, int]] = zip(flight.decoding, sampled, strict=False)
         if disturbed:
             pairs = [(r, token) for r, token in pairs if r.state is State.RUNNING]
-        self._commit_steady(pairs, events)
+        self._commit_decoding(pairs, events)
         for request, work, token in zip(
             flight.others, step.works[split:], result.tokens[split:], strict=True
         ):
             if request.state is State.RUNNING:
-                self._commit_other(request, work, token, step.number, events)
-        for request in self._batch.expire(step.number):
+                self._commit_filling(request, work, token, step.number, events)
+        for request in self._batch.due(step.number):
             self._cache.fill(request)
-            self._settle(request, step.number, events)
+            self._decide(request, step.number, events)
         return events
 
     def check(self) -> None:
@@ -155,8 +155,8 @@ class Scheduler:
         if len(queue) and queue.num_tokens + request.total > config.max_queue_tokens:
             raise Refused("overloaded", f"{queue.num_tokens} tokens are waiting")
 
-    def _commit_steady(self, pairs: Iterable[tuple[Request, int]], events: list[Event]) -> None:
-        """The hot loop: one sampled token for each sequence in plain decode."""
+    def _commit_decoding(self, pairs: Iterable[tuple[Request, int]], events: list[Event]) -> None:
+        """The hot loop: one sampled token for each sequence in decode."""
         stopped = []
         tell = events.append
         for request, token in pairs:
@@ -168,35 +168,37 @@ class Scheduler:
             if request.stopped:  # and not before min_tokens
                 events.append(self._finish(request, "stop"))
 
-    def _commit_other(
+    def _commit_filling(
         self, request: Request, work: Work, token: int | None, number: int, events: list[Event]
     ) -> None:
-        """A chunk of prompt, or a token that began a new block."""
+        """A chunk; if it was the last one, the sequence decodes from now on."""
         request.pending -= len(work.tokens)
-        if not work.samples:
-            self._cache.fill(request)
-            return
-        assert token is not None, f"no token for {request}"
-        request.tokens.append(token)
-        request.pending += 1
-        events.append(Token(request.request_id, token))
         self._cache.fill(request)
-        self._settle(request, number, events)
+        if work.samples:
+            assert token is not None, f"no token for {request}"
+            request.tokens.append(token)
+            request.pending = 1
+            events.append(Token(request.request_id, token))
+            self._batch.decode(request)
+            if request.stopped:
+                events.append(self._finish(request, "stop"))
+            else:
+                self._decide(request, number, events)
 
-    def _settle(self, request: Request, number: int, events: list[Event]) -> None:
-        """End an unsteady sequence that sampled in step `number`, or see how long it is steady."""
+    def _decide(self, request: Request, number: int, events: list[Event]) -> None:
+        """What becomes of a decoding sequence that step `number` did not stop."""
+        total = len(request.tokens)
         self._queue.charge_output(request)
-        if request.stopped:
-            events.append(self._finish(request, "stop"))
-        elif request.total >= request.limit:
+        if total >= request.limit:
             events.append(self._finish(request, "length"))
-        elif request.total > self.config.pool_tokens:
+        elif total > self.config.pool_tokens:
             self._end(request, Move.FAIL)
-            message = f"{request.total} tokens outgrew the KV cache of {self.config.pool_tokens}"
+            message = f"{total} tokens outgrew the KV cache of {self.config.pool_tokens}"
             events.append(Failed(request.request_id, "capacity", message))
         elif room := self._cache.room(request):
-            steps = min(room, request.limit - request.total)
-            self._batch.steady_until(request, number + steps)
+            self._batch.watch(request, number + min(room, request.limit - total))
+        else:
+            self._batch.hungry.append(request)
 
     def _fail(self, result: Result, events: list[Event]) -> None:
         """Eject the sequences whose computation failed; their KV is not to be trusted."""

@@ -1,0 +1,108 @@
+"""What one step costs: `plan` plus `commit` with 256 sequences running, in microseconds.
+
+    python benchmarks/scheduler/step_cost.py
+
+`decode`: all sequences decode for the whole time, and their blocks fill up at different steps.
+`serving`: requests end and new ones come all the time, so steps also admit, prefill, look up
+prefixes and release. The engine's part (making up the sampled tokens) is not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import count
+from random import Random
+from statistics import median
+from time import perf_counter_ns
+
+from inferd_scheduler import Request, Result, Scheduler, SchedulerConfig, Step
+from record import save
+
+TARGET_US = 150.0
+RUNNING = 256
+WARM_UP = 100  # steps
+CONFIG = SchedulerConfig(
+    max_batch_size=RUNNING,
+    max_batch_tokens=2048,
+    num_blocks=65536,
+    block_size=16,
+    max_model_len=8192,
+)
+
+
+def result_of(step: Step) -> Result:
+    """Token ids that no request stops at, different in each step."""
+    base = step.number * 1000 % 30000
+    return Result([base + i if work.samples else None for i, work in enumerate(step.works)])
+
+
+def measure(scheduler: Scheduler) -> float:
+    """One step: plan and commit, in microseconds."""
+    start = perf_counter_ns()
+    step = scheduler.plan(0.0)
+    planned = perf_counter_ns()
+    assert step is not None
+    result = result_of(step)
+    sampled = perf_counter_ns()
+    scheduler.commit(step, result, 0.0)
+    return (perf_counter_ns() - sampled + planned - start) / 1000
+
+
+def request(number: int, random: Random, max_tokens: int) -> Request:
+    prompt = [random.randrange(30000) for _ in range(random.randint(64, 512))]
+    return Request(f"request-{number}", prompt, max_tokens, stop_token_ids=(40000, 40001))
+
+
+def decode(steps: int) -> list[float]:
+    """Plain decode: the batch does not change."""
+    random = Random(0)
+    scheduler = Scheduler(CONFIG)
+    for number in range(RUNNING):
+        scheduler.submit(request(number, random, 7000), 0.0)
+    while scheduler.stats().num_waiting:
+        measure(scheduler)
+    for _ in range(WARM_UP):
+        measure(scheduler)
+    return [measure(scheduler) for _ in range(steps)]
+
+
+def serving(steps: int) -> list[float]:
+    """The batch stays full, with something over one request ending per step."""
+    random = Random(0)
+    scheduler = Scheduler(CONFIG)
+    numbers = count()
+    times: list[float] = []
+    while len(times) < WARM_UP * 5 + steps:
+        while scheduler.stats().num_waiting < 16:
+            scheduler.submit(request(next(numbers), random, random.randint(50, 350)), 0.0)
+        times.append(measure(scheduler))
+    return times[WARM_UP * 5 :]
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    ordered = sorted(times)
+    return {
+        "median_us": round(median(ordered), 1),
+        "mean_us": round(sum(ordered) / len(ordered), 1),
+        "p10_us": round(ordered[len(ordered) // 10], 1),
+        "p99_us": round(ordered[len(ordered) * 99 // 100], 1),
+        "max_us": round(ordered[-1], 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=5000, help="steps per case (default: 5000)")
+    steps = parser.parse_args().steps
+    cases = {"decode": summary(decode(steps)), "serving": summary(serving(steps))}
+    print(f"{RUNNING} running sequences, {steps} steps; plan + commit, microseconds")
+    for name, figures in cases.items():
+        print(f"{name:8}", *(f"{key[:-3]} {value:7.1f}" for key, value in figures.items()))
+    within = cases["decode"]["median_us"] <= TARGET_US
+    print(f"target: a median of {TARGET_US:.0f} in decode:", "met" if within else "MISSED")
+    record = {"running": RUNNING, "steps": steps, "target_us": TARGET_US, "cases": cases}
+    print("written to", save("scheduler_step_cost", record))
+
+
+if __name__ == "__main__":
+    main()
