@@ -62,7 +62,8 @@ class Admission:
     async def drained(self, deadline: float) -> bool:
         """Wait at most `deadline` seconds until nothing is in flight; whether that came true."""
         try:
-            await asyncio.wait_for(self._idle.wait(), deadline)
+            async with asyncio.timeout(deadline):
+                await self._idle.wait()
         except TimeoutError:
-            return False
-        return True
+            pass
+        return self._idle.is_set()

@@ -1,0 +1,381 @@
+"""The service over an echo engine: what comes out, what is refused, and that nothing leaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import pytest
+from inferd.admission import Admission
+from inferd.engines import echo
+from inferd.engines.base import EngineSpec
+from inferd.engines.local import LocalEngine
+from inferd.errors import (
+    BusyError,
+    ContextTooLong,
+    EngineDead,
+    EngineError,
+    InferdError,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
+from inferd.generation import error_of
+from inferd.messages import (
+    Caller,
+    Chunk,
+    Done,
+    Fail,
+    Generate,
+    Message,
+    Output,
+    Prompt,
+    Start,
+    Usage,
+)
+from inferd.metrics import Metrics
+from inferd.registry import Deployment, Registry
+from inferd.service import Service
+
+from tests.serving import TEXT, TOKENIZER, Setup, ask, ids, serving, texts, usage
+
+pytestmark = pytest.mark.anyio
+
+LONG = ids("The quick brown fox jumps over the lazy dog. Hello world, hello there!")
+
+
+async def test_one_choice_from_start_to_usage() -> None:
+    prompt = ids("Hello world")
+    async with serving() as setup:
+        outputs = await setup.run(ask(prompt, max_tokens=len(prompt)))
+    assert outputs[0] == Start(prompt, "Hello world")
+    assert all(isinstance(output, Chunk) for output in outputs[1:-2])
+    assert texts(outputs) == ["Hello world"]
+    assert outputs[-2] == Done(0, "length")
+    assert usage(outputs).prompt_tokens == len(prompt)
+    assert usage(outputs).completion_tokens == len(prompt)
+
+
+async def test_a_conversation_goes_through_the_template() -> None:
+    async with serving() as setup:
+        request = Generate(
+            model="other",
+            messages=(Message("user", "Hi"),),
+            max_tokens=40,
+            skip_special_tokens=False,
+        )
+        outputs = await setup.run(request)
+    start = outputs[0]
+    assert isinstance(start, Start)
+    assert start.prompt_text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert texts(outputs)[0].startswith(start.prompt_text)
+
+
+async def test_the_models_end_token_ends_and_is_not_shown() -> None:
+    eos = TOKENIZER.eos_id
+    assert eos is not None
+    async with serving() as setup:
+        outputs = await setup.run(ask((*ids("Hi"), eos)))
+    assert texts(outputs) == ["Hi"]
+    assert Done(0, "stop") in outputs
+    assert usage(outputs).completion_tokens == len(ids("Hi")) + 1
+
+
+async def test_a_stop_string_ends_the_work_in_the_engine() -> None:
+    async with serving(options="delay=0.001") as setup:
+        outputs = await setup.run(ask(ids("Hello world"), stop=("o wo",)))
+        await setup.idle()
+        stats = await setup.engine.stats()
+    assert texts(outputs) == ["Hell"]
+    assert Done(0, "stop", "o wo") in outputs
+    assert stats.output_tokens < 100
+
+
+@pytest.mark.parametrize("prompt", [LONG, LONG[:3]])
+async def test_several_choices_are_told_apart(prompt: tuple[int, ...]) -> None:
+    async with serving() as setup:
+        outputs = await setup.run(ask(prompt, n=4, max_tokens=5))
+    alone = TOKENIZER.decode((prompt * 5)[:5], skip_special_tokens=True)
+    assert texts(outputs) == [alone] * 4
+    assert sorted(o.index for o in outputs if isinstance(o, Done)) == [0, 1, 2, 3]
+    assert sum(isinstance(o, Start) for o in outputs) == 1
+    assert usage(outputs).prompt_tokens == len(prompt)
+    assert usage(outputs).completion_tokens == 20
+
+
+async def test_a_stop_string_ends_each_choice_by_itself() -> None:
+    async with serving() as setup:
+        outputs = await setup.run(ask(LONG, n=3, stop=("brown",)))
+    assert texts(outputs) == ["The quick "] * 3
+    assert [o for o in outputs if isinstance(o, Done)] == [
+        Done(o.index, "stop", "brown") for o in outputs if isinstance(o, Done)
+    ]
+
+
+async def test_a_scored_prompt_comes_before_each_choices_text() -> None:
+    prompt = LONG[:4]
+    async with serving() as setup:
+        outputs = await setup.run(ask(prompt, n=3, max_tokens=2, prompt_logprobs=1, logprobs=1))
+    seen: set[int] = set()
+    for output in outputs:
+        if isinstance(output, Prompt):
+            seen.add(output.index)
+            assert len(output.logprobs) == len(prompt)
+            assert output.logprobs[0] is None
+            assert output.first == TOKENIZER.token_text(prompt[0])
+        if isinstance(output, Chunk):
+            assert output.index in seen
+            assert len(output.logprobs) == len(output.token_ids)
+    assert seen == {0, 1, 2}
+
+
+async def test_no_tokens_asked_for_scores_the_prompt() -> None:
+    async with serving() as setup:
+        outputs = await setup.run(ask(LONG, max_tokens=0, prompt_logprobs=0))
+    assert [type(output) for output in outputs] == [Start, Prompt, Done, Usage]
+    assert outputs[2] == Done(0, "length")
+    assert usage(outputs).completion_tokens == 0
+
+
+async def test_submissions_carry_caller_salt_seeds_and_fresh_ids() -> None:
+    async with serving() as setup:
+        service = setup.service
+        seen = []
+        for request in (
+            ask(LONG, n=3, seed=7, cache_salt="s", priority=2, max_tokens=1),
+            ask(LONG, n=2, max_tokens=1),
+        ):
+            seen += await submitted(setup, request)
+    assert len({submit.request_id for submit in seen}) == 5
+    assert all(submit.request_id.startswith("r.") for submit in seen)
+    assert {submit.caller for submit in seen} == {"someone"}
+    assert [submit.cache_salt for submit in seen] == ["someone\0s"] * 3 + [""] * 2
+    assert [submit.priority for submit in seen] == [2] * 3 + [0] * 2
+    seeds = [submit.sampling.seed for submit in seen]
+    assert (seeds[0], seeds[3]) == (7, 1001)
+    assert len(set(seeds)) == 5
+    assert service.admission.in_flight == 0
+
+
+async def submitted(setup: Setup, request: Generate) -> list[Any]:
+    """What the engine gets to see of a request."""
+    seen = []
+    stream = setup.engine.stream
+
+    def spy(submit: Any) -> Any:
+        seen.append(submit)
+        return stream(submit)
+
+    setup.engine.stream = spy  # type: ignore[method-assign]
+    try:
+        await setup.run(request)
+    finally:
+        setup.engine.stream = stream  # type: ignore[method-assign]
+    return seen
+
+
+# ------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"model": "nobody"}, NotFound),
+        ({"n": 17}, InvalidRequest),
+        ({"temperature": -1.0}, InvalidRequest),
+        ({"prompt": ()}, InvalidRequest),
+        ({"max_tokens": 5000}, ContextTooLong),
+        ({"n": 9}, BusyError),
+    ],
+)
+async def test_a_refusal_on_entering_leaves_nothing(
+    fields: dict[str, Any], error: type[InferdError]
+) -> None:
+    async with serving(limit=8) as setup:
+        service = setup.service
+        async with service.stream(ask(LONG), Caller(), request_id="a"):
+            with pytest.raises(error):
+                await setup.run(ask(**fields))
+            assert service.admission.in_flight == 1
+        text = (await service.metrics.render()).decode()
+        assert "inferd_request_errors_total{code=" in text
+
+
+async def test_draining_refuses_and_lets_the_running_end() -> None:
+    async with serving() as setup:
+        admission = setup.service.admission
+        async with setup.service.stream(ask(LONG), Caller(), request_id="a") as outputs:
+            admission.begin_drain()
+            with pytest.raises(Unavailable):
+                await setup.run(ask())
+            assert usage([output async for output in outputs]).completion_tokens > 1000
+        assert await admission.drained(0)
+
+
+async def test_a_model_that_is_not_ready_is_unavailable() -> None:
+    engine = LocalEngine(echo.create, EngineSpec(engine="echo"))
+    registry = Registry()
+    registry.add(Deployment("echo", engine, TEXT, created=1))
+    service = Service(registry, Admission(), Metrics())
+    with pytest.raises(Unavailable):
+        async with service.stream(ask(), Caller(), request_id="a"):
+            pass
+    assert service.admission.in_flight == 0
+
+
+async def test_a_full_queue_is_told_before_the_start() -> None:
+    """The engine's refusal comes in place of `Start`, so that it can be a status."""
+    options: dict[str, Any] = {"max_batch_size": 1, "max_queue_requests": 1}
+    async with serving(options="delay=0.01", **options) as setup, aclosing(hold(setup)) as first:
+        await anext(first)  # running
+        waiting = asyncio.create_task(setup.run(ask(LONG, max_tokens=1)))
+        while not (await setup.engine.stats()).waiting:
+            pass
+        with pytest.raises(BusyError) as caught:
+            await setup.run(ask(LONG))
+        assert caught.value.status == 429
+        await first.aclose()
+        assert usage(await waiting).completion_tokens == 1
+
+
+async def hold(setup: Setup) -> AsyncGenerator[Output, None]:
+    """A request that runs until it is closed."""
+    async with setup.service.stream(ask(LONG), Caller(), request_id="h") as outputs:
+        async for output in outputs:
+            yield output
+
+
+# -------------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("n", [1, 3])
+async def test_an_engines_failure_comes_after_what_it_gave(n: int) -> None:
+    bad = LONG[2]
+    outputs: list[Output] = []
+    async with serving(options=f"fail_token={bad}") as setup:
+        with pytest.raises(EngineError):
+            await collect(setup, ask(LONG, n=n), outputs)
+        await setup.idle()
+        assert (
+            "inferd_requests_cancelled_total{"
+            not in (await setup.service.metrics.render()).decode()
+        )
+    assert isinstance(outputs[0], Start)
+    assert texts([*outputs, Done(0, "abort")])[0] == TOKENIZER.decode(
+        LONG[:2], skip_special_tokens=True
+    )
+
+
+async def collect(setup: Setup, request: Generate, into: list[Output]) -> None:
+    """Append all outputs, also those before an error."""
+    async with setup.service.stream(request, Caller(), request_id="a") as outputs:
+        async for output in outputs:
+            into.append(output)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+async def test_a_dying_engine_ends_the_stream(n: int, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(options=f"raise_token={LONG[2]}") as setup:
+        with pytest.raises(EngineDead):
+            await setup.run(ask(LONG, n=n))
+        assert setup.service.admission.in_flight == 0
+        with pytest.raises(Unavailable):
+            await setup.run(ask(LONG))
+        assert setup.service.admission.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "status"),
+    [
+        ("invalid", InvalidRequest, 400),
+        ("too_long", InvalidRequest, 400),
+        ("overloaded", BusyError, 429),
+        ("capacity", EngineError, 500),
+        ("engine", EngineError, 500),
+        ("dead", EngineDead, 503),
+    ],
+)
+def test_every_failure_has_its_error(code: Any, error: type[InferdError], status: int) -> None:
+    made = error_of(Fail("r", code, "why", "secret"), "prompt")
+    assert type(made) is error
+    assert made.status == status
+    assert "secret" not in made.message
+    if code == "too_long":
+        assert (made.code, made.param) == ("context_length_exceeded", "prompt")
+
+
+# -------------------------------------------------------------------------- leaving
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("cut", range(8))
+async def test_leaving_at_any_point_frees_everything(n: int, cut: int) -> None:
+    async with serving() as setup:
+        async with setup.service.stream(ask(LONG, n=n), Caller(), request_id="a") as outputs:
+            for _ in range(cut):
+                await anext(outputs)
+        await setup.idle()
+        text = (await setup.service.metrics.render()).decode()
+        assert 'inferd_requests_cancelled_total{model_name="echo",reason="abandoned"} 1.0' in text
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("cut", range(1, 12))
+async def test_cancelling_at_any_await_frees_everything(n: int, cut: int) -> None:
+    """A task is cancelled after `cut` turns of the event loop: on entering or while iterating."""
+    async with serving(options="delay=0.001") as setup:
+        task = asyncio.create_task(setup.run(ask(LONG, n=n)))
+        for _ in range(cut):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await setup.idle()
+
+
+@pytest.mark.parametrize("n", [1, 3])
+async def test_a_cancelled_scope_frees_everything(n: int) -> None:
+    """As a web server leaves: every await in a cancelled scope is cancelled again."""
+    async with serving(options="delay=0.001") as setup:
+        with anyio.CancelScope() as scope:
+            async with setup.service.stream(ask(LONG, n=n), Caller(), request_id="a") as outputs:
+                async for output in outputs:
+                    if isinstance(output, Chunk):
+                        scope.cancel()
+        assert scope.cancelled_caught
+        await setup.idle()
+        text = (await setup.service.metrics.render()).decode()
+        assert 'inferd_requests_cancelled_total{model_name="echo",reason="cancelled"} 1.0' in text
+
+
+async def test_cancelling_while_tokenising_returns_the_permit() -> None:
+    async with serving() as setup:
+        task = asyncio.create_task(setup.run(ask("fox " * 100_000)))
+        await asyncio.sleep(0)
+        assert setup.service.admission.in_flight == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await setup.idle()
+
+
+async def test_a_consumers_own_error_passes_and_frees_everything() -> None:
+    class Reject(list[Output]):
+        def append(self, output: Output) -> None:
+            raise KeyError
+
+    async with serving() as setup:
+        with pytest.raises(KeyError):
+            await collect(setup, ask(LONG, n=2), Reject())
+        await setup.idle()
+
+
+async def test_many_at_once_get_their_own_texts() -> None:
+    async with serving(max_batch_size=8) as setup:
+        words = [f"word {i} of many" for i in range(32)]
+        requests = [ask(ids(word), max_tokens=len(ids(word))) for word in words]
+        outputs = await asyncio.gather(*map(setup.run, requests))
+    assert [texts(each)[0] for each in outputs] == words
