@@ -1,7 +1,8 @@
 """The meaning of `attention`, in plain torch: decode rows as one padded batch, the rest one by one.
 
 Padding reads the sequence's own first slot again and masks its score, so that no slot outside a
-sequence ever reaches a result.
+sequence ever reaches a result. Contexts are padded to a multiple of ALIGN, which keeps the order of
+summation, and so the last bit, the same whatever a sequence's neighbours are (measured on CPU).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from inferd_kernels import layout
 
 GATHER_TOKENS = 65536  # rows of KV copied out of the cache at a time while decoding
 QUERY_ROWS = 256  # rows of a prompt that share a mask
+ALIGN = 16  # positions
 
 
 def attention(
@@ -82,7 +84,8 @@ def _decode(
         positions = (last - window + 1).clamp(min=0) + positions[:window]
         slots = slots.gather(1, positions.minimum(last))
     seen = positions <= last
-    slots = torch.where(seen, slots, slots[:, :1])
+    slots = _aligned(torch.where(seen, slots, slots[:, :1]))
+    seen = functional.pad(seen, (0, slots.shape[1] - seen.shape[1]))
     mask = seen[:, None, None]
     out = q.new_empty(q.shape)
     step = max(1, GATHER_TOKENS // slots.shape[1])
@@ -108,24 +111,29 @@ def _prefill(
     before = seq_len - len(q)
     begin = max(0, before - window + 1) if window else 0
     slots = layout.context_slots(block_table.unsqueeze(0), seq_len, k_cache.shape[1])[:, begin:]
-    keys, values = _gather(k_cache, v_cache, slots)
-    positions = torch.arange(begin, seq_len, device=q.device)
+    keys, values = _gather(k_cache, v_cache, _aligned(slots))
+    positions = torch.arange(begin, begin + keys.shape[2], device=q.device)
     q = q.transpose(0, 1).unsqueeze(0)
     parts = []
     for row in range(0, q.shape[2], QUERY_ROWS):
         chunk = q[:, :, row : row + QUERY_ROWS]
-        low = max(0, before + row - window + 1) if window else 0
-        high = before + row + chunk.shape[2]
-        at = torch.arange(before + row, high, device=q.device).unsqueeze(1)
-        seen = positions[low - begin : high - begin]
-        mask = seen <= at
+        at = torch.arange(chunk.shape[2], device=q.device).unsqueeze(1) + (before + row)
+        low = max(0, before + row - window + 1) - begin if window else 0
+        size = before + row + chunk.shape[2] - begin - low
+        span = slice(low, low + size + -size % ALIGN)
+        mask = positions[span] <= at
         if window:
-            mask &= seen > at - window
-        span = slice(low - begin, high - begin)
+            mask &= positions[span] > at - window
         parts.append(
             _attend(chunk, keys[:, :, span], values[:, :, span], mask[None, None], scale, softcap)
         )
     return torch.cat(parts, dim=2).squeeze(0).transpose(0, 1)
+
+
+def _aligned(slots: torch.Tensor) -> torch.Tensor:
+    """Slots [B, K], filled up with each row's first to a multiple of ALIGN."""
+    extra = -slots.shape[1] % ALIGN
+    return torch.cat((slots, slots[:, :1].expand(-1, extra)), dim=1) if extra else slots
 
 
 def _gather(
