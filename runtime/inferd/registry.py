@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from inferd.engines.base import Engine
-from inferd.errors import NotFound
+from inferd.errors import NotFound, Unavailable
 from inferd.text.model import TextModel
 
 
@@ -56,7 +56,10 @@ class Registry:
 
         Raises:
             NotFound: no deployment has this name (404, `model_not_found`).
+            Unavailable: there is none at all, since the daemon is starting.
         """
+        if not self._deployments:
+            raise Unavailable("No model is loaded yet")
         found = self._by_name.get(model)
         if found is None:
             shown = model if len(model) <= 200 else model[:200] + "…"

@@ -1,0 +1,158 @@
+"""Metrics: the names and labels that load balancers read, and numbers that add up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from inferd.errors import EngineError, NotFound
+from inferd.messages import EngineInfo, EngineStats, Finish
+from inferd.metrics import Metrics, RequestMetrics
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.serving import ask, ids, serving
+
+pytestmark = pytest.mark.anyio
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class Engine:
+    """An engine that only counts."""
+
+    state = "ready"
+
+    def __init__(self, stats: EngineStats | Exception | None) -> None:
+        self._stats = stats
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo("echo", "E", "echo", 10, 64, 4, 64, 16, 100, "bfloat16", "cpu", 0, 0, 0.0)
+
+    async def stats(self) -> EngineStats:
+        if self._stats is None:
+            await asyncio.Event().wait()
+        if isinstance(self._stats, Exception):
+            raise self._stats
+        assert self._stats is not None
+        return self._stats
+
+
+async def scrape(metrics: Metrics) -> Samples:
+    """Every sample by name and labels."""
+    text = (await metrics.render()).decode()
+    families = text_string_to_metric_families(text)
+    return {(s.name, frozenset(s.labels.items())): s.value for f in families for s in f.samples}
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples[name, frozenset({"model_name": "m", "engine": "0", **labels}.items())]
+
+
+def ticking(*times: float) -> Iterator[float]:
+    return iter(times)
+
+
+STATS = EngineStats(
+    running=3,
+    waiting=2,
+    kv_blocks_used=25,
+    kv_blocks_total=100,
+    preemptions=7,
+    prefix_queries=50,
+    prefix_hits=20,
+)
+
+
+async def test_engine_gauges_are_read_at_the_scrape() -> None:
+    metrics = Metrics()
+    metrics.watch(lambda: [("m", Engine(STATS))])
+    samples = await scrape(metrics)
+    assert value(samples, "vllm:num_requests_running") == 3
+    assert value(samples, "vllm:num_requests_waiting") == 2
+    assert value(samples, "vllm:kv_cache_usage_perc") == 0.25
+    assert value(samples, "vllm:num_preemptions_total") == 7
+    assert value(samples, "vllm:prefix_cache_queries_total") == 50
+    assert value(samples, "vllm:prefix_cache_hits_total") == 20
+    assert value(samples, "inferd_engine_ready") == 1
+    shape = {"block_size": "16", "num_gpu_blocks": "100", "cache_dtype": "bfloat16"}
+    assert value(samples, "vllm:cache_config_info", **shape) == 1
+
+
+@pytest.mark.parametrize("stats", [None, EngineError()])
+async def test_an_engine_that_does_not_answer_is_left_out(
+    stats: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inferd.metrics._STATS_SECONDS", 0.01)
+    metrics = Metrics()
+    metrics.watch(lambda: [("m", Engine(stats)), ("other", Engine(STATS))])
+    samples = await scrape(metrics)
+    assert value(samples, "inferd_engine_ready") == 0
+    assert value(samples, "inferd_engine_ready", model_name="other") == 1
+    with pytest.raises(KeyError):
+        value(samples, "vllm:num_requests_running")
+
+
+async def test_a_request_adds_up() -> None:
+    metrics = Metrics()
+    times = ticking(10.5, 10.75, 11.0, 12.0)
+    request = RequestMetrics(metrics, "m", lambda: next(times), began=10.0)
+    request.accepted(100)
+    request.tokens(0, 1)
+    request.tokens(0, 2)
+    request.tokens(1, 1)
+    request.timed(Finish("r", "length", queued_s=0.125, prefill_s=0.25, decode_s=0.5))
+    request.choice_done("length", 3)
+    request.choice_done("stop", 1)
+    request.done()
+    samples = await scrape(metrics)
+    assert value(samples, "vllm:prompt_tokens_total") == 100
+    assert value(samples, "vllm:generation_tokens_total") == 4
+    assert value(samples, "vllm:request_success_total", finished_reason="length") == 1
+    assert value(samples, "vllm:request_success_total", finished_reason="stop") == 1
+    for name, total, count in (
+        ("time_to_first_token_seconds", 0.5 + 1.0, 2),
+        ("inter_token_latency_seconds", 0.25, 1),
+        ("e2e_request_latency_seconds", 2.0, 1),
+        ("request_queue_time_seconds", 0.125, 1),
+        ("request_prefill_time_seconds", 0.25, 1),
+        ("request_decode_time_seconds", 0.5, 1),
+        ("request_prompt_tokens", 100, 1),
+        ("request_generation_tokens", 4, 2),
+    ):
+        assert value(samples, f"vllm:{name}_sum") == total
+        assert value(samples, f"vllm:{name}_count") == count
+
+
+async def test_failures_are_counted_by_code() -> None:
+    metrics = Metrics()
+    for error in (NotFound("x"), NotFound("y"), EngineError(), RuntimeError()):
+        metrics.failed(error)
+    samples = await scrape(metrics)
+    assert {
+        dict(labels)["code"]: count
+        for (name, labels), count in samples.items()
+        if name == "inferd_request_errors_total"
+    } == {"model_not_found": 2, "engine_error": 1, "internal_error": 1}
+
+
+async def test_served_requests_show_up() -> None:
+    prompt = ids("Hello world")
+    async with serving() as setup:
+        await setup.run(ask(prompt, n=2, max_tokens=5))
+        text = (await setup.service.metrics.render()).decode()
+    labels = 'engine="0",model_name="echo"'
+    assert f"vllm:prompt_tokens_total{{{labels}}} {float(len(prompt))}" in text
+    assert f"vllm:generation_tokens_total{{{labels}}} 10.0" in text
+    success = 'vllm:request_success_total{engine="0",finished_reason="length",model_name="echo"}'
+    assert f"{success} 2.0" in text
+    assert f"vllm:num_requests_running{{{labels}}} 0.0" in text
+    assert f"vllm:request_queue_time_seconds_count{{{labels}}} 2.0" in text
+
+
+def test_nothing_is_registered_globally() -> None:
+    Metrics()
+    Metrics()
+    assert not [m for m in REGISTRY.collect() if m.name.startswith(("vllm", "inferd"))]
