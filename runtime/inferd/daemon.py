@@ -38,6 +38,7 @@ from inferd.weights import ModelFolder, resolve
 Stage = Literal["download", "weights", "warmup"]
 
 FLUSH_S = 5.0  # for replies that are complete but not yet read, when the daemon ends
+KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections (60), so that they close first
 FORCED_S = 2.0  # for the model's process to end, when a second signal came
 
 T = TypeVar("T")
@@ -141,6 +142,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=log_requests,
                 server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=int(FLUSH_S),
             )
         )
@@ -204,8 +207,8 @@ class Daemon:
         timeout = self._config.shutdown_timeout
         if running := self._admission.in_flight:
             self._reporter.note(
-                f"Finishing {running} running requests, for at most {timeout:g} s; "
-                "Ctrl-C again stops at once."
+                f"Finishing {running} running request{'s' * (running > 1)}, for at most "
+                f"{timeout:g} s; a second signal stops at once."
             )
         drained = asyncio.create_task(self._admission.drained(timeout))
         await _first(signals.second.wait(), drained)

@@ -53,6 +53,8 @@ def _run(name: str, check: Callable[[], str]) -> bool:
         text, passed = str(problem), False
     except InferdError as error:
         text, passed = error.message, False
+    except Exception as error:  # whatever it is, it is what this command is there to find
+        text, passed = f"{type(error).__name__}: {error}", False
     word, colour = ("ok  ", "green") if passed else ("fail", "red")
     click.secho(word, fg=colour, nl=False)
     click.echo(f"  {name:13} {text}")
