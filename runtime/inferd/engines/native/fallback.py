@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers.utils import logging
 from transformers.utils.generic import ModelOutput
 
 from inferd.engines.base import Progress
@@ -69,9 +70,7 @@ class TransformersModel:
         self.vocab_size: int = causal.get_output_embeddings().weight.shape[0]
         self.dtype: torch.dtype = causal.dtype
         self.device: torch.device = causal.device
-        # A dict, since tied weights are one storage.
-        tensors = {p.data_ptr(): p.nbytes for p in (*causal.parameters(), *causal.buffers())}
-        self.weight_bytes = sum(tensors.values())
+        self.weight_bytes = sum(parameter.nbytes for parameter in causal.parameters())
         prefix = causal.base_model_prefix
         self._layers = getattr(causal, prefix)
         self._head = causal
@@ -162,6 +161,8 @@ def empty_model(config: PreTrainedConfig) -> Causal:
 def load_weights(folder: Path, config: PreTrainedConfig, dtype: torch.dtype | None) -> Causal:
     """The model on the CPU, from safetensors only; a missing or misshapen weight is an error."""
     auto: Any = AutoModelForCausalLM
+    own_logs: Any = logging
+    own_logs.disable_progress_bar()  # ours reports the progress
     try:
         causal, info = auto.from_pretrained(
             folder,

@@ -1,0 +1,39 @@
+"""The models that are verified: a tiny random one of every architecture and variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from inferd.engines.native.decoder import load_decoder
+from inferd.engines.native.fallback import load_fallback
+
+from benchmarks.verify_numbers.trials import Subject
+from tests.engines.native import tiny, tiny_fallback
+
+LIMIT = 64  # tokens
+SHORT = {"phi3-longrope": 32}
+"""Limits of their own: transformers changes longrope's factors with every text's length; an
+engine has one set, that of the context it serves, so texts stay within the shorter one."""
+
+NATIVE = tuple(tiny.CASES)
+FALLBACK = ("llama", *tiny_fallback.CASES)  # Llama too: both runners must agree on it
+CPU = torch.device("cpu")
+
+
+def native(case: str, folder: Path) -> Subject:
+    """A case of `tiny` on the native decoder."""
+    limit = SHORT.get(case, LIMIT)
+    tiny.write_checkpoint(case, folder)
+    model = load_decoder(
+        folder, dtype=None, device=CPU, max_model_len=limit, on_progress=lambda done, total: None
+    )
+    return Subject(model, tiny.reference(folder), limit)
+
+
+def fallback(case: str, folder: Path) -> Subject:
+    """A case of `tiny_fallback` (or of `tiny`) on transformers' modelling code."""
+    home = tiny_fallback if case in tiny_fallback.CASES else tiny
+    home.write_checkpoint(case, folder)
+    model = load_fallback(folder, dtype=None, device=CPU, on_progress=lambda progress: None)
+    return Subject(model, tiny.reference(folder), LIMIT)

@@ -1,0 +1,125 @@
+"""How a KV cache is sized: what fits, what is reduced, what is refused and with which advice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from inferd.engines.base import EngineSpec
+from inferd.engines.native import memory
+from inferd.engines.native.memory import Budget, KVPlan, plan_kv
+from inferd.engines.native.model import KVSpec
+from inferd.errors import StartError
+
+LAYERS = (KVSpec(2, 8),) * 3
+TOKEN = 3 * 2 * 16 * 4  # bytes: layers · heads · (key + value) · float32
+GIB = 1 << 30
+
+
+def plan(spec: EngineSpec, tokens: int, max_position: int = 1000) -> KVPlan:
+    """The plan where the budget is `tokens` tokens' worth."""
+    budget = Budget(tokens * TOKEN, tokens * TOKEN)
+    return plan_kv(spec, LAYERS, torch.float32, max_position, budget)
+
+
+def spec(**changes: object) -> EngineSpec:
+    return EngineSpec(**{"max_batch_size": 4, "block_size": 16} | changes)  # type: ignore[arg-type]
+
+
+def test_room_for_a_full_batch_is_all_that_is_taken() -> None:
+    assert plan(spec(), 10**6) == KVPlan(4 * 63, 1000)
+
+
+def test_less_room_means_fewer_blocks() -> None:
+    assert plan(spec(), 2000) == KVPlan(125, 1000)
+    assert plan(spec(), 1008) == KVPlan(63, 1000)
+
+
+def test_a_context_nobody_asked_for_is_reduced() -> None:
+    assert plan(spec(), 1007) == KVPlan(62, 992)
+    assert plan(spec(), 128) == KVPlan(8, 128)
+
+
+def test_a_context_that_was_asked_for_is_not() -> None:
+    with pytest.raises(StartError) as caught:
+        plan(spec(max_model_len=1000), 1007)
+    error = caught.value
+    assert (error.code, error.hint) == ("out_of_memory", "--max-model-len 992")
+    assert (error.bytes_needed, error.bytes_free) == (1008 * TOKEN, 1007 * TOKEN)
+    assert plan(spec(max_model_len=992), 1007) == KVPlan(62, 992)  # the hint helps
+
+
+def test_no_context_is_reduced_to_nothing() -> None:
+    with pytest.raises(StartError) as caught:
+        plan(spec(), 127)
+    assert caught.value.code == "out_of_memory"
+    assert "smaller model" in caught.value.hint
+    assert plan(spec(), 48, max_position=40) == KVPlan(3, 40)
+
+
+def test_a_given_cache_size_that_is_too_small_is_the_hint() -> None:
+    with pytest.raises(StartError) as caught:
+        plan(spec(kv_cache_bytes=100 * TOKEN, max_model_len=200), 100)
+    assert caught.value.hint == f"--kv-cache-bytes {208 * TOKEN}"
+
+
+@pytest.mark.parametrize("length", [1, 1001])
+def test_a_context_the_model_has_not(length: int) -> None:
+    with pytest.raises(StartError) as caught:
+        plan(spec(max_model_len=length), 10**6)
+    assert (caught.value.code, caught.value.hint) == ("bad_option", "--max-model-len 1000")
+
+
+def test_the_cpus_budget() -> None:
+    assert memory.cpu_budget(spec(memory_fraction=0.5), 6 * GIB).bytes == 3 * GIB
+    assert memory.cpu_budget(spec(), 100 * GIB).bytes == 4 * GIB
+    assert memory.cpu_budget(spec(kv_cache_bytes=9 * GIB), 100 * GIB).bytes == 9 * GIB
+
+
+def test_the_gpus_budget() -> None:
+    """0.9 of 80 is 72; 30 are in use, a step takes 2 more."""
+    got = memory.cuda_budget(spec(), 50 * GIB, 80 * GIB, 2 * GIB)
+    assert got.bytes == 40 * GIB
+    assert memory.cuda_budget(spec(), 5 * GIB, 80 * GIB, 2 * GIB).bytes == 0
+    given = memory.cuda_budget(spec(kv_cache_bytes=GIB), 50 * GIB, 80 * GIB, 2 * GIB)
+    assert given.bytes == GIB
+
+
+def test_more_than_is_free_is_refused() -> None:
+    with pytest.raises(StartError) as caught:
+        memory.cpu_budget(spec(kv_cache_bytes=9 * GIB), 8 * GIB)
+    assert (caught.value.code, caught.value.hint) == (
+        "out_of_memory",
+        f"--kv-cache-bytes {8 * GIB}",
+    )
+
+
+def write_files(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+def test_available_memory_respects_a_cgroup(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:   16 kB\nMemAvailable:       8000 kB\n")
+    assert memory.available_bytes(meminfo, tmp_path) == 8000 * 1024
+    write_files(
+        tmp_path, memory__max="5000000", memory__current="2000000", memory__stat="inactive_file 400"
+    )
+    assert memory.available_bytes(meminfo, tmp_path) == 3000400
+    write_files(tmp_path, memory__max="max\n")
+    assert memory.available_bytes(meminfo, tmp_path) == 8000 * 1024
+    (tmp_path / "memory").mkdir()
+    write_files(
+        tmp_path / "memory",
+        memory__limit_in_bytes="900",
+        memory__usage_in_bytes="1000",
+    )
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("900")
+    (tmp_path / "memory" / "memory.usage_in_bytes").write_text("1000")
+    assert memory.available_bytes(meminfo, tmp_path) == 0
+
+
+def test_no_meminfo(tmp_path: Path) -> None:
+    assert memory.available_bytes(tmp_path / "none", tmp_path) == 4 * GIB
