@@ -92,6 +92,7 @@ class EchoCore:
         self._script = tuple(int(part) for part in options.script.split("-") if part)
         self._running: dict[str, Sequence] = {}
         self._waiting: deque[Sequence] = deque()
+        self._blocks_used = 0  # held by running sequences
         self._steps = self._prompt_tokens = self._output_tokens = 0
         self._info = _info(spec, options, load_s)
 
@@ -112,13 +113,11 @@ class EchoCore:
         return []
 
     def abort(self, request_id: str) -> list[Event]:
-        sequence = self._running.pop(request_id, None)
-        if sequence is None:
-            sequence = next((s for s in self._waiting if s.submit.request_id == request_id), None)
-            if sequence is None:
-                return []
+        if sequence := self._running.get(request_id):
+            self._leave(sequence)
+        elif sequence := self._find_waiting(request_id):
             self._waiting.remove(sequence)
-        return [self._finish(sequence, "abort")]
+        return [self._finish(sequence, "abort")] if sequence else []
 
     def step(self) -> list[Event]:
         self._sleep(self._options.delay)
@@ -128,7 +127,7 @@ class EchoCore:
         for sequence in list(self._running.values()):
             new = self._advance(sequence)
             if isinstance(new[-1], Finish | Fail):
-                del self._running[sequence.submit.request_id]
+                self._leave(sequence)
             events += new
         return events
 
@@ -136,7 +135,7 @@ class EchoCore:
         return EngineStats(
             running=len(self._running),
             waiting=len(self._waiting),
-            kv_blocks_used=self._blocks_used(),
+            kv_blocks_used=self._blocks_used,
             kv_blocks_total=self._info.num_blocks,
             steps=self._steps,
             prefix_queries=self._prompt_tokens,
@@ -146,7 +145,8 @@ class EchoCore:
 
     def check(self) -> None:
         assert len(self._running) <= self._spec.max_batch_size
-        assert self._blocks_used() <= self._info.num_blocks
+        held = sum(self._blocks(s.length) for s in self._running.values())
+        assert self._blocks_used == held <= self._info.num_blocks
         waiting = {s.submit.request_id for s in self._waiting}
         assert len(waiting) == len(self._waiting)
         assert not waiting & self._running.keys()
@@ -154,6 +154,7 @@ class EchoCore:
     def close(self) -> None:
         self._running.clear()
         self._waiting.clear()
+        self._blocks_used = 0
 
     def _refusal(self, submit: Submit) -> tuple[FailCode, str] | None:
         """Why `submit` cannot be accepted."""
@@ -164,9 +165,7 @@ class EchoCore:
             return "invalid", "max_tokens must exceed the tokens already generated"
         if any(not 0 <= t < self._info.vocab_size for t in submit.prompt + submit.output):
             return "invalid", f"a token id is outside 0 … {self._info.vocab_size - 1}"
-        if submit.request_id in self._running or any(
-            s.submit.request_id == submit.request_id for s in self._waiting
-        ):
+        if submit.request_id in self._running or self._find_waiting(submit.request_id):
             return "invalid", "request_id is in use"
         if len(submit.prompt) + submit.max_tokens > limit:
             return "too_long", f"prompt and max_tokens exceed the model's {limit} tokens"
@@ -182,11 +181,12 @@ class EchoCore:
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._spec.max_batch_size:
             sequence = self._waiting[0]
-            if self._blocks_used() + self._blocks(sequence.length + 1) > self._info.num_blocks:
+            if self._blocks_used + self._blocks(sequence.length + 1) > self._info.num_blocks:
                 return
             self._waiting.popleft()
             sequence.scheduled = self._clock()
             self._running[sequence.submit.request_id] = sequence
+            self._blocks_used += self._blocks(sequence.length)
             self._prompt_tokens += len(sequence.submit.prompt)
 
     def _advance(self, sequence: Sequence) -> list[Event]:
@@ -201,7 +201,9 @@ class EchoCore:
             sequence.first_token = self._clock()
             if sampling.prompt_logprobs is not None:
                 events.append(self._score_prompt(submit, sampling.prompt_logprobs))
+        self._blocks_used -= self._blocks(sequence.length)
         sequence.output.append(token)
+        self._blocks_used += self._blocks(sequence.length)
         self._output_tokens += 1
         scored = () if sampling.logprobs is None else (score(token, 1, sampling.logprobs),)
         events.append(Tokens(submit.request_id, (token,), scored))
@@ -209,7 +211,7 @@ class EchoCore:
             events.append(self._finish(sequence, "stop", token))
         elif len(sequence.output) >= submit.max_tokens:
             events.append(self._finish(sequence, "length"))
-        elif self._blocks_used() > self._info.num_blocks:
+        elif self._blocks_used > self._info.num_blocks:
             events.append(Fail(submit.request_id, "capacity", "the KV cache is full"))
         return events
 
@@ -259,8 +261,12 @@ class EchoCore:
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self._spec.block_size)
 
-    def _blocks_used(self) -> int:
-        return sum(self._blocks(s.length) for s in self._running.values())
+    def _leave(self, sequence: Sequence) -> None:
+        del self._running[sequence.submit.request_id]
+        self._blocks_used -= self._blocks(sequence.length)
+
+    def _find_waiting(self, request_id: str) -> Sequence | None:
+        return next((s for s in self._waiting if s.submit.request_id == request_id), None)
 
 
 def score(token: int, rank: int, k: int) -> Logprob:

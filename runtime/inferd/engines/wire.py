@@ -8,7 +8,7 @@ daemon queues without limit (admission bounds what it sends), the child waits fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import zmq
@@ -102,7 +102,7 @@ _commands = msgspec.msgpack.Decoder(list[Command])
 _messages = msgspec.msgpack.Decoder(list[Message])
 
 
-def encode(frame: list[Command] | list[Message]) -> bytes:
+def encode(frame: Sequence[Command] | Sequence[Message]) -> bytes:
     return _encoder.encode(frame)
 
 
