@@ -121,6 +121,9 @@ class RequestMetrics:
         self._clock = clock
         self._began = began
         self._last: dict[int, float] = {}  # choice → when its newest token came
+        # Bound once, since `labels` would cost more than all else that happens to a token.
+        self._generated = metrics.generation_tokens.labels(*self._labels)
+        self._itl = metrics.itl.labels(*self._labels)
 
     @property
     def elapsed(self) -> float:
@@ -136,11 +139,11 @@ class RequestMetrics:
         now = self._clock()
         last = self._last.get(index)
         self._last[index] = now
-        self._metrics.generation_tokens.labels(*self._labels).inc(count)
+        self._generated.inc(count)
         if last is None:
             self._metrics.ttft.labels(*self._labels).observe(now - self._began)
         else:
-            self._metrics.itl.labels(*self._labels).observe(now - last)
+            self._itl.observe(now - last)
 
     def timed(self, finish: Finish) -> None:
         """The engine's own account of a choice that ran to its end there."""

@@ -184,6 +184,12 @@ def test_reserved_names_cannot_be_set(name: str) -> None:
     assert caught.value.param == "chat_template_kwargs"
 
 
+def test_functions_of_the_environment_cannot_be_replaced() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        template("mistral").render((USER,), kwargs={"raise_exception": "x"})
+    assert caught.value.param == "chat_template_kwargs"
+
+
 def test_a_name_the_template_does_not_read_is_refused_with_the_nearest() -> None:
     with pytest.raises(InvalidRequest) as caught:
         template("chatml").render((USER,), kwargs={"enable_thinkng": False})

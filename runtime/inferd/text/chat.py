@@ -23,9 +23,6 @@ _RESERVED = frozenset(
         "continue_final_message",
         "chat_template",
         "tokenize",
-        "raise_exception",
-        "strftime_now",
-        "namespace",
     }
 )
 # Switches that clients set for every model alike; they change nothing where a template has none.

@@ -110,6 +110,8 @@ class Template:
     Args:
         source: Jinja, as in `chat_template.jinja`.
 
+    `variables` are the names it reads and does not set itself.
+
     Raises:
         ValueError: it does not parse.
     """
@@ -121,7 +123,8 @@ class Template:
         except jinja2.TemplateSyntaxError as error:
             raise ValueError(f"line {error.lineno}: {error.message}") from error
         self.source = source
-        self.variables = frozenset(jinja2.meta.find_undeclared_variables(parsed))
+        read = jinja2.meta.find_undeclared_variables(parsed)
+        self.variables = frozenset(read - _ENVIRONMENT.globals.keys())
 
     def render(
         self, values: Mapping[str, Any], *, max_chars: int, clock: Callable[[], float]
