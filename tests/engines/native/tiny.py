@@ -83,6 +83,14 @@ CASES: dict[str, Case] = {
         ),
     ),
     "mistral": Case("Mistral", {"sliding_window": 7, "head_dim": 12}),
+    "ministral": Case(
+        "Ministral",
+        {
+            "sliding_window": 7,
+            "head_dim": 12,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
     "mistral-full": Case("Mistral", {"sliding_window": None}),
     "qwen2": Case("Qwen2", {"tie_word_embeddings": True}),
     "qwen2-window": Case(
@@ -136,6 +144,24 @@ CASES: dict[str, Case] = {
         },
     ),
     "olmo2": Case("Olmo2"),
+    "olmo3": Case(
+        "Olmo3",
+        {
+            "num_hidden_layers": 4,
+            "sliding_window": 6,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "rope_parameters": {
+                "full_attention": {
+                    "rope_type": "yarn",
+                    "rope_theta": 100.0,
+                    "factor": 4.0,
+                    "original_max_position_embeddings": 32,
+                },
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            },
+        },
+    ),
+    "olmoe": Case("Olmoe", {"num_experts": 6, "num_experts_per_tok": 2}),
     "granite": Case(
         "Granite",
         {
@@ -145,6 +171,13 @@ CASES: dict[str, Case] = {
             "logits_scaling": 1.7,
         },
     ),
+    "exaone4": Case(
+        "Exaone4", {"num_hidden_layers": 4, "sliding_window": 6, "sliding_window_pattern": 2}
+    ),
+    "exaone4-full": Case(
+        "Exaone4", {"sliding_window": None, "layer_types": ["full_attention"] * 3}
+    ),
+    "seed-oss": Case("SeedOss", {"head_dim": 14}),
     "smollm3": Case("SmolLM3", {"num_hidden_layers": 4, "no_rope_layer_interval": 2}),
     "smollm3-window": Case(
         "SmolLM3",

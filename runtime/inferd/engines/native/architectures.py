@@ -10,26 +10,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from inferd_kernels.activation import Kind as Activation
-
-from inferd.engines.native.decoder_config import (
-    DecoderConfig,
-    LayerSpec,
-    MoESpec,
-    NormNames,
-    RopeSpec,
+from inferd.engines.native.architectures_base import (
+    base_config,
+    cap,
+    gemma_config,
+    late_layers,
+    optionally_windowed,
+    ropes_by_kind,
+    sparse,
+    window_of,
+    windowed,
+    windowed_by_layer,
+    with_local_rope,
 )
+from inferd.engines.native.decoder_config import DecoderConfig, MoESpec, NormNames
 from inferd.engines.native.decoder_settings import Settings, unsupported
-from inferd.engines.native.rope_settings import context_length, flat_settings, parse_rope
+from inferd.engines.native.rope_settings import flat_settings, rope_type
 from inferd.errors import StartError
 
-ACTIVATIONS: Mapping[str, Activation] = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-}
 SANDWICH = NormNames(
     after_attention="post_attention_layernorm",
     before_mlp="pre_feedforward_layernorm",
@@ -41,6 +39,8 @@ POST_ONLY = NormNames(
     before_mlp=None,
     after_mlp="post_feedforward_layernorm",
 )
+
+PATTERN = "sliding_window_pattern"
 
 Family = Callable[[Settings, "int | None"], DecoderConfig]
 
@@ -87,119 +87,128 @@ def architecture_name(config: Mapping[str, Any]) -> str:
 
 
 def llama(config: Settings, served: int | None) -> DecoderConfig:
-    return _base(config, served)
+    return base_config(config, served)
 
 
 def mistral(config: Settings, served: int | None) -> DecoderConfig:
-    return _windowed(_base(config, served, biased=False), _window(config, 4096))
+    return windowed(base_config(config, served, biased=False), window_of(config, 4096))
+
+
+def ministral(config: Settings, served: int | None) -> DecoderConfig:
+    base = base_config(config, served, biased=False)
+    return windowed_by_layer(config, base, [True] * len(base.layers))
 
 
 def phi3(config: Settings, served: int | None) -> DecoderConfig:
     """Phi-3 and Phi-4. "su" and "yarn" are older names of longrope."""
     rope = flat_settings(config)
-    if (rope.raw("rope_type") or rope.raw("type")) in ("su", "yarn"):
+    if rope_type(rope) in ("su", "yarn"):
         rope = Settings({**rope.values, "rope_type": "longrope"}, rope.where)
     partial = config.number("partial_rotary_factor", 1.0)
-    base = _base(config, served, rope=rope, original=4096, partial=partial, eps=1e-5, biased=False)
-    return _windowed(base, _window(config))
+    base = base_config(
+        config, served, rope=rope, original=4096, partial=partial, eps=1e-5, biased=False
+    )
+    return windowed(base, window_of(config))
 
 
 def qwen2(config: Settings, served: int | None) -> DecoderConfig:
-    base = replace(_base(config, served, biased=False), qkv_bias=True)
-    return _optionally_windowed(config, base, _late_layers(config, base))
+    base = replace(base_config(config, served, biased=False), qkv_bias=True)
+    return optionally_windowed(config, base, late_layers(config, base))
 
 
 def qwen3(config: Settings, served: int | None) -> DecoderConfig:
-    base = replace(_base(config, served, head_dim=128), qk_norm="head")
-    return _optionally_windowed(config, base, _late_layers(config, base))
+    base = replace(base_config(config, served, head_dim=128), qk_norm="head")
+    return optionally_windowed(config, base, late_layers(config, base))
 
 
 def qwen3_moe(config: Settings, served: int | None) -> DecoderConfig:
-    base = replace(_base(config, served), qk_norm="head")
-    window = _window(config, 4096)
-    if not config.flag("use_sliding_window"):
-        window = 0
-    moe = MoESpec(
-        num_experts=config.integer("num_experts", config.integer("num_local_experts", 128)),
-        top_k=config.integer("num_experts_per_tok", 8),
-        intermediate_size=config.size("moe_intermediate_size"),
-        normalize=config.flag("norm_topk_prob"),
-    )
+    base = replace(base_config(config, served), qk_norm="head")
+    window = window_of(config, 4096)
+    base = windowed(base, window if config.flag("use_sliding_window") else 0)
+    moe = _experts(config, "num_experts", 128, 8, config.size("moe_intermediate_size"))
     step = config.integer("decoder_sparse_step", 1)
     dense = set(config.raw("mlp_only_layers") or ())
-    layers = tuple(
-        replace(layer, moe=moe if i not in dense and (i + 1) % step == 0 else None)
-        for i, layer in enumerate(base.layers)
-    )
-    return _windowed(replace(base, layers=layers), window)
+    chosen = [i not in dense and (i + 1) % step == 0 for i in range(len(base.layers))]
+    return sparse(base, moe, chosen)
 
 
 def mixtral(config: Settings, served: int | None) -> DecoderConfig:
-    base = _base(config, served, theta=1e6, eps=1e-5, biased=False)
-    moe = MoESpec(
-        num_experts=config.integer("num_local_experts", 8),
-        top_k=config.integer("num_experts_per_tok", 2),
-        intermediate_size=base.intermediate_size,
-        normalize=True,
-    )
-    layers = tuple(replace(layer, moe=moe) for layer in base.layers)
-    return _windowed(replace(base, layers=layers), _window(config))
+    base = base_config(config, served, theta=1e6, eps=1e-5, biased=False)
+    moe = _experts(config, "num_local_experts", 8, 2, base.intermediate_size)
+    return windowed(sparse(base, replace(moe, normalize=True)), window_of(config))
 
 
 def gemma(config: Settings, served: int | None) -> DecoderConfig:
-    base = _gemma_base(config, served, "hidden_act")
+    base = gemma_config(config, served, "hidden_act")
     # The first releases say "gelu" and mean its tanh approximation.
     return replace(base, activation="gelu_tanh" if base.activation == "gelu" else base.activation)
 
 
 def gemma2(config: Settings, served: int | None) -> DecoderConfig:
     base = replace(
-        _gemma_base(config, served, "hidden_activation"),
+        gemma_config(config, served, "hidden_activation"),
         norms=SANDWICH,
         attention_scale=config.number("query_pre_attn_scalar", 256) ** -0.5,
-        attention_softcap=_cap(config, "attn_logit_softcapping", 50.0),
-        logit_softcap=_cap(config, "final_logit_softcapping", 30.0),
+        attention_softcap=cap(config, "attn_logit_softcapping", 50.0),
+        logit_softcap=cap(config, "final_logit_softcapping", 30.0),
     )
-    alternating = [(i + 1) % 2 != 0 for i in range(len(base.layers))]
-    return _windowed_by_layer(config, base, alternating)
+    return windowed_by_layer(config, base, _but_every(2, base))
 
 
 def gemma3(config: Settings, served: int | None) -> DecoderConfig:
-    new = config.section("rope_parameters") or Settings({})
-    full = new.section("full_attention") or config.section("rope_scaling") or Settings({})
-    local = new.section("sliding_attention") or Settings({})
+    full, local = ropes_by_kind(config)
     base = replace(
-        _gemma_base(config, served, "hidden_activation", rope=full, theta=1e6),
+        gemma_config(config, served, "hidden_activation", rope=full, theta=1e6),
         norms=SANDWICH,
         qk_norm="head",
         attention_scale=config.number("query_pre_attn_scalar", 256) ** -0.5,
-        logit_softcap=_cap(config, "final_logit_softcapping", 0.0),
+        logit_softcap=cap(config, "final_logit_softcapping", 0.0),
     )
-    theta = local.number("rope_theta", config.number("rope_local_base_freq", 1e4))
-    local_rope = parse_rope(
-        Settings({"max_position_embeddings": base.max_position}),
-        local,
-        head_dim=base.head_dim,
-        served=served,
-        theta=theta,
-    )
-    pattern = config.integer("sliding_window_pattern", 6)
-    sliding = [(i + 1) % pattern != 0 for i in range(len(base.layers))]
-    windowed = _windowed_by_layer(config, base, sliding)
-    layers = tuple(
-        replace(layer, rope=local_rope if sliding else layer.rope)
-        for layer, sliding in zip(windowed.layers, _kinds(config, base, sliding), strict=True)
-    )
-    return replace(windowed, layers=layers)
+    base = windowed_by_layer(config, base, _but_every(config.integer(PATTERN, 6), base))
+    return with_local_rope(config, base, local, config.number("rope_local_base_freq", 1e4))
 
 
 def olmo2(config: Settings, served: int | None) -> DecoderConfig:
-    return replace(_base(config, served, eps=1e-5), norms=POST_ONLY, qk_norm="full")
+    return replace(base_config(config, served, eps=1e-5), norms=POST_ONLY, qk_norm="full")
+
+
+def olmo3(config: Settings, served: int | None) -> DecoderConfig:
+    full, local = ropes_by_kind(config)
+    base = base_config(config, served, rope=full, theta=5e5, eps=1e-5)
+    base = replace(base, norms=POST_ONLY, qk_norm="full")
+    base = windowed_by_layer(config, base, _but_every(4, base))
+    return with_local_rope(config, base, local, config.number("rope_theta", 5e5))
+
+
+def olmoe(config: Settings, served: int | None) -> DecoderConfig:
+    base = replace(base_config(config, served, eps=1e-5), qk_norm="full")
+    return sparse(base, _experts(config, "num_experts", 64, 8, base.intermediate_size))
+
+
+def exaone4(config: Settings, served: int | None) -> DecoderConfig:
+    """Where some layers slide, only those have a position embedding."""
+    base = base_config(config, served, eps=1e-5, biased=False)
+    base = replace(base, norms=POST_ONLY, qk_norm="head")
+    if not window_of(config, 4096):
+        config.ignore("layer_types")
+        return base
+    base = windowed_by_layer(config, base, _but_every(config.integer(PATTERN, 4), base))
+    layers = tuple(layer if layer.window else replace(layer, rope=None) for layer in base.layers)
+    return replace(base, layers=layers)
+
+
+def seed_oss(config: Settings, served: int | None) -> DecoderConfig:
+    base = base_config(config, served, head_dim=128)
+    return replace(
+        base,
+        qkv_bias=config.flag("attention_bias", True),
+        o_bias=config.flag("attention_out_bias"),
+    )
 
 
 def granite(config: Settings, served: int | None) -> DecoderConfig:
     return replace(
-        _base(config, served),
+        base_config(config, served),
         embedding_scale=config.number("embedding_multiplier", 1.0),
         residual_scale=config.number("residual_multiplier", 1.0),
         attention_scale=config.number("attention_multiplier", 1.0),
@@ -208,7 +217,7 @@ def granite(config: Settings, served: int | None) -> DecoderConfig:
 
 
 def smollm3(config: Settings, served: int | None) -> DecoderConfig:
-    base = _base(config, served, theta=2e6, tied=True)
+    base = base_config(config, served, theta=2e6, tied=True)
     count = len(base.layers)
     interval = config.integer("no_rope_layer_interval", 4)
     default = [int((i + 1) % interval != 0) for i in range(count)]
@@ -218,170 +227,67 @@ def smollm3(config: Settings, served: int | None) -> DecoderConfig:
         for layer, has_rope in zip(base.layers, rotated, strict=True)
     )
     base = replace(base, layers=layers)
-    return _optionally_windowed(config, base, [not has_rope for has_rope in rotated])
+    return optionally_windowed(config, base, [not has_rope for has_rope in rotated])
 
 
 ARCHITECTURES: Mapping[str, Family] = {
+    "Exaone4ForCausalLM": exaone4,
     "Gemma2ForCausalLM": gemma2,
     "Gemma3ForCausalLM": gemma3,
     "GemmaForCausalLM": gemma,
     "GraniteForCausalLM": granite,
     "LlamaForCausalLM": llama,
+    "MinistralForCausalLM": ministral,
     "MistralForCausalLM": mistral,
     "MixtralForCausalLM": mixtral,
     "Olmo2ForCausalLM": olmo2,
+    "Olmo3ForCausalLM": olmo3,
+    "OlmoeForCausalLM": olmoe,
     "Phi3ForCausalLM": phi3,
     "Qwen2ForCausalLM": qwen2,
     "Qwen3ForCausalLM": qwen3,
     "Qwen3MoeForCausalLM": qwen3_moe,
+    "SeedOssForCausalLM": seed_oss,
     "SmolLM3ForCausalLM": smollm3,
 }
 MODEL_TYPES: Mapping[str, str] = {
+    "exaone4": "Exaone4ForCausalLM",
     "gemma": "GemmaForCausalLM",
     "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
     "granite": "GraniteForCausalLM",
     "llama": "LlamaForCausalLM",
+    "ministral": "MinistralForCausalLM",
     "mistral": "MistralForCausalLM",
     "mixtral": "MixtralForCausalLM",
     "olmo2": "Olmo2ForCausalLM",
+    "olmo3": "Olmo3ForCausalLM",
+    "olmoe": "OlmoeForCausalLM",
     "phi3": "Phi3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
     "qwen3_moe": "Qwen3MoeForCausalLM",
+    "seed_oss": "SeedOssForCausalLM",
     "smollm3": "SmolLM3ForCausalLM",
 }
 
 
-def _base(
-    config: Settings,
-    served: int | None,
-    *,
-    rope: Settings | None = None,
-    theta: float = 1e4,
-    original: int | None = None,
-    partial: float = 1.0,
-    eps: float = 1e-6,
-    tied: bool = False,
-    head_dim: int | None = None,
-    biased: bool = True,
-    activation: str = "hidden_act",
-) -> DecoderConfig:
-    """A Llama. The keywords are the family's defaults; `biased`: it reads the bias settings."""
-    rope = rope or flat_settings(config)
-    hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
-    head_dim = config.optional_integer("head_dim") or head_dim or hidden // heads
-    spec = parse_rope(
-        config,
-        rope,
-        head_dim=head_dim,
-        served=served,
-        theta=theta,
-        original=original,
-        partial=partial,
+def _but_every(n: int, base: DecoderConfig) -> list[bool]:
+    """Per layer: false for every nth, as in the patterns of sliding windows."""
+    return [(i + 1) % n != 0 for i in range(len(base.layers))]
+
+
+def _experts(
+    config: Settings, key: str, default: int, top_k: int, intermediate_size: int
+) -> MoESpec:
+    """An MoE's settings; the defaults are the family's. transformers 5 has a second name too."""
+    other = {"num_experts": "num_local_experts", "num_local_experts": "num_experts"}[key]
+    return MoESpec(
+        num_experts=config.integer(key, config.integer(other, default)),
+        top_k=config.integer("num_experts_per_tok", top_k),
+        intermediate_size=intermediate_size,
+        normalize=config.flag("norm_topk_prob"),
     )
-    bias = biased and config.flag("attention_bias")
-    return DecoderConfig(
-        architecture="",
-        vocab_size=config.size("vocab_size"),
-        hidden_size=hidden,
-        intermediate_size=config.size("intermediate_size"),
-        num_heads=heads,
-        num_kv_heads=config.optional_integer("num_key_value_heads") or heads,
-        head_dim=head_dim,
-        max_position=context_length(config, rope, served),
-        layers=_layers(config, spec),
-        attention_scale=head_dim**-0.5,
-        norm_eps=config.number("rms_norm_eps", eps),
-        activation=_activation(config, activation),
-        qkv_bias=bias,
-        o_bias=bias,
-        mlp_bias=biased and config.flag("mlp_bias"),
-        tied=config.flag("tie_word_embeddings", tied),
-        dtype=config.raw("dtype") or config.raw("torch_dtype"),
-    )
-
-
-def _gemma_base(
-    config: Settings,
-    served: int | None,
-    activation: str,
-    *,
-    rope: Settings | None = None,
-    theta: float = 1e4,
-) -> DecoderConfig:
-    base = _base(
-        config, served, rope=rope, theta=theta, tied=True, head_dim=256, activation=activation
-    )
-    return replace(
-        base,
-        norm_offset=1.0,
-        embedding_scale=base.hidden_size**0.5,
-        round_embedding_scale=True,
-    )
-
-
-def _layers(config: Settings, rope: RopeSpec) -> tuple[LayerSpec, ...]:
-    return (LayerSpec(rope=rope),) * config.size("num_hidden_layers")
-
-
-def _activation(config: Settings, key: str) -> Activation:
-    default = "silu" if key == "hidden_act" else "gelu_pytorch_tanh"
-    name = config.raw(key) or default
-    if name not in ACTIVATIONS:
-        raise config.fail(key, f"= {name!r} is not supported (known: {', '.join(ACTIVATIONS)})")
-    return ACTIVATIONS[name]
-
-
-def _cap(config: Settings, key: str, default: float) -> float:
-    """A soft cap; null switches it off."""
-    return default if key not in config.values else config.optional_number(key) or 0.0
-
-
-def _window(config: Settings, default: int = 0) -> int:
-    """sliding_window in tokens; 0 where it is null."""
-    if "sliding_window" not in config.values:
-        return default
-    return config.optional_integer("sliding_window") or 0
-
-
-def _windowed(base: DecoderConfig, window: int) -> DecoderConfig:
-    return replace(base, layers=tuple(replace(layer, window=window) for layer in base.layers))
-
-
-def _late_layers(config: Settings, base: DecoderConfig) -> list[bool]:
-    first = config.integer("max_window_layers", 28)
-    return [i >= first for i in range(len(base.layers))]
-
-
-def _optionally_windowed(
-    config: Settings, base: DecoderConfig, sliding: list[bool]
-) -> DecoderConfig:
-    """As `_windowed_by_layer` where `use_sliding_window` says so."""
-    if config.flag("use_sliding_window"):
-        return _windowed_by_layer(config, base, sliding)
-    config.ignore("sliding_window", "layer_types")
-    return base
-
-
-def _kinds(config: Settings, base: DecoderConfig, sliding: list[bool]) -> list[bool]:
-    """Per layer, whether it slides: by `layer_types`, or else as given."""
-    kinds = config.sequence("layer_types", len(base.layers))
-    if kinds is None:
-        return sliding
-    for kind in kinds:
-        if kind not in ("full_attention", "sliding_attention"):
-            raise config.fail("layer_types", f"has {kind!r}, which is not supported")
-    return [kind == "sliding_attention" for kind in kinds]
-
-
-def _windowed_by_layer(config: Settings, base: DecoderConfig, sliding: list[bool]) -> DecoderConfig:
-    window = _window(config, 4096)
-    layers = tuple(
-        replace(layer, window=window if slides else 0)
-        for layer, slides in zip(base.layers, _kinds(config, base, sliding), strict=True)
-    )
-    return replace(base, layers=layers)
 
 
 def _check(settings: Settings, decoder: DecoderConfig) -> None:

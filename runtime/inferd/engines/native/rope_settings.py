@@ -65,7 +65,7 @@ def parse_rope(
     served: int | None,
     theta: float,
     original: int | None = None,
-    partial: float = 1.0,
+    partial: float | None = None,
 ) -> RopeSpec:
     """The angles of one kind of layer.
 
@@ -74,7 +74,8 @@ def parse_rope(
         served: the longest context to serve, in tokens; None: all that the checkpoint has.
         theta: the base where neither `rope` nor `config` has one.
         original: the context before scaling where it has a default of its own.
-        partial: the share of head_dim that is rotated, where `rope` does not say.
+        partial: the share of head_dim that is rotated, where `rope` does not say; None: all of
+            it, and `rope` may not say otherwise.
     """
     kind = rope_type(rope)
     if kind not in FORMULAS:
@@ -82,12 +83,15 @@ def parse_rope(
         raise rope.fail("rope_type", f"= {kind!r} is not supported (known: {known})")
     if unknown := sorted(rope.values.keys() - KNOWN):
         raise rope.fail(unknown[0], "is not a setting that is known")
+    share = rope.number("partial_rotary_factor", partial or 1.0)
+    if partial is None and share != 1.0:
+        raise rope.fail("partial_rotary_factor", f"= {share} is not supported here")
     max_position = config.size("max_position_embeddings")
     outside = config.optional_integer("original_max_position_embeddings") or original
     inside = rope.optional_integer("original_max_position_embeddings")
     context = RopeContext(
         theta=rope.number("rope_theta", config.number("rope_theta", theta)),
-        dim=int(head_dim * rope.number("partial_rotary_factor", partial)),
+        dim=int(head_dim * share),
         max_position=max_position,
         original_max_position=outside or inside or max_position,
         served=served or max_position,
