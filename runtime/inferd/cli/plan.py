@@ -59,7 +59,8 @@ def lines(plan: Plan, block_size: int, max_batch_size: int) -> Iterator[tuple[st
         f"{plan.max_model_len} tokens" + reduced * (plan.max_model_len < shape.max_position),
     )
     full = min(max_batch_size, tokens // plan.max_model_len)
-    yield "at once", f"{full} sequences of that length; at most {max_batch_size} shorter ones"
+    shorter = f", or up to {max_batch_size} shorter ones" * (full < max_batch_size)
+    yield "at once", f"{full} sequences of that length{shorter}"
 
 
 command = TableCommand(

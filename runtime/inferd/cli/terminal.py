@@ -33,12 +33,14 @@ class Terminal:
         click.echo(text, err=True)
 
     def progress(self, stage: Stage, done: int, total: int) -> None:
+        if stage == "warmup":  # its steps are no bytes
+            done = total = 0
         if self._tty:
             self._draw(stage, done, total)
-        elif (quarter := (stage, 4 * done // max(total, 1))) != self._quarter:
+        elif (quarter := (stage, 4 * done // total if total else 0)) != self._quarter:
             self._quarter = quarter
-            amount = f"{human_bytes(done)} of {human_bytes(total)}" if total else human_bytes(done)
-            click.echo(f"{STAGES[stage]}: {amount}", err=True)
+            size = f": {human_bytes(done)} of {human_bytes(total)}" if total else ""
+            click.echo(STAGES[stage] + size, err=True)
 
     def ready(self, address: Address, model: str, *, needs_key: bool, chat: bool) -> None:
         self._close_bar()
