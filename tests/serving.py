@@ -92,3 +92,10 @@ def usage(outputs: list[Output]) -> Usage:
     last = outputs[-1]
     assert isinstance(last, Usage)
     return last
+
+
+async def collect(setup: Setup, request: Generate, into: list[Output]) -> None:
+    """Append all outputs, also those before an error."""
+    async with setup.service.stream(request, Caller(), request_id="a") as outputs:
+        async for output in outputs:
+            into.append(output)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
-import anyio
 import pytest
 from inferd.admission import Admission
 from inferd.engines import echo
@@ -16,31 +15,30 @@ from inferd.engines.local import LocalEngine
 from inferd.errors import (
     BusyError,
     ContextTooLong,
-    EngineDead,
     EngineError,
     InferdError,
     InvalidRequest,
     NotFound,
     Unavailable,
 )
-from inferd.generation import error_of
 from inferd.messages import (
     Caller,
     Chunk,
     Done,
-    Fail,
+    Event,
     Generate,
     Message,
     Output,
     Prompt,
     Start,
+    Submit,
     Usage,
 )
 from inferd.metrics import Metrics
 from inferd.registry import Deployment, Registry
 from inferd.service import Service
 
-from tests.serving import TEXT, TOKENIZER, Setup, ask, ids, serving, texts, usage
+from tests.serving import TEXT, TOKENIZER, Setup, ask, collect, ids, serving, texts, usage
 
 pytestmark = pytest.mark.anyio
 
@@ -160,21 +158,36 @@ async def test_submissions_carry_caller_salt_seeds_and_fresh_ids() -> None:
     assert service.admission.in_flight == 0
 
 
-async def submitted(setup: Setup, request: Generate) -> list[Any]:
+async def submitted(setup: Setup, request: Generate) -> list[Submit]:
     """What the engine gets to see of a request."""
-    seen = []
+    seen: list[Submit] = []
+    with intercepted(setup, seen.append):
+        await setup.run(request)
+    return seen
+
+
+@contextmanager
+def intercepted(setup: Setup, look: Callable[[Submit], object]) -> Iterator[None]:
+    """Show every submission to `look`, whose exceptions are the engine's."""
     stream = setup.engine.stream
 
-    def spy(submit: Any) -> Any:
-        seen.append(submit)
+    def through(submit: Submit) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        look(submit)
         return stream(submit)
 
-    setup.engine.stream = spy  # type: ignore[method-assign]
+    setup.engine.stream = through  # type: ignore[method-assign]
     try:
-        await setup.run(request)
+        yield
     finally:
         setup.engine.stream = stream  # type: ignore[method-assign]
-    return seen
+
+
+async def test_many_at_once_get_their_own_texts() -> None:
+    async with serving(max_batch_size=8) as setup:
+        words = [f"word {i} of many" for i in range(32)]
+        requests = [ask(ids(word), max_tokens=len(ids(word))) for word in words]
+        outputs = await asyncio.gather(*map(setup.run, requests))
+    assert [texts(each)[0] for each in outputs] == words
 
 
 # ------------------------------------------------------------------------- refusals
@@ -226,6 +239,40 @@ async def test_a_model_that_is_not_ready_is_unavailable() -> None:
     assert service.admission.in_flight == 0
 
 
+@pytest.mark.parametrize(("prompt", "given"), [(LONG[:3], 0), (LONG, 1)])
+async def test_an_engine_that_goes_while_choices_are_submitted(
+    prompt: tuple[int, ...], given: int
+) -> None:
+    """All at once: on entering. One after the other: after the first one's start."""
+
+    def third_fails(submit: Submit) -> None:
+        if submit.request_id.endswith("-2"):
+            raise Unavailable
+
+    outputs: list[Output] = []
+    async with serving() as setup:
+        with intercepted(setup, third_fails), pytest.raises(Unavailable):
+            await collect(setup, ask(prompt, n=4), outputs)
+        await setup.idle()
+    assert [type(output) for output in outputs] == [Start] * given
+
+
+@pytest.mark.parametrize("n", [1, 2])
+async def test_a_stream_without_an_end_is_an_error(n: int) -> None:
+    @asynccontextmanager
+    async def nothing(submit: Submit) -> AsyncIterator[AsyncIterator[Event]]:
+        async def events() -> AsyncIterator[Event]:
+            for _ in ():
+                yield _
+
+        yield events()
+
+    async with serving() as setup:
+        setup.engine.stream = nothing  # type: ignore[method-assign]
+        with pytest.raises(EngineError):
+            await setup.run(ask(n=n))
+
+
 async def test_a_full_queue_is_told_before_the_start() -> None:
     """The engine's refusal comes in place of `Start`, so that it can be a status."""
     options: dict[str, Any] = {"max_batch_size": 1, "max_queue_requests": 1}
@@ -246,136 +293,3 @@ async def hold(setup: Setup) -> AsyncGenerator[Output, None]:
     async with setup.service.stream(ask(LONG), Caller(), request_id="h") as outputs:
         async for output in outputs:
             yield output
-
-
-# -------------------------------------------------------------------------- failures
-
-
-@pytest.mark.parametrize("n", [1, 3])
-async def test_an_engines_failure_comes_after_what_it_gave(n: int) -> None:
-    bad = LONG[2]
-    outputs: list[Output] = []
-    async with serving(options=f"fail_token={bad}") as setup:
-        with pytest.raises(EngineError):
-            await collect(setup, ask(LONG, n=n), outputs)
-        await setup.idle()
-        assert (
-            "inferd_requests_cancelled_total{"
-            not in (await setup.service.metrics.render()).decode()
-        )
-    assert isinstance(outputs[0], Start)
-    assert texts([*outputs, Done(0, "abort")])[0] == TOKENIZER.decode(
-        LONG[:2], skip_special_tokens=True
-    )
-
-
-async def collect(setup: Setup, request: Generate, into: list[Output]) -> None:
-    """Append all outputs, also those before an error."""
-    async with setup.service.stream(request, Caller(), request_id="a") as outputs:
-        async for output in outputs:
-            into.append(output)
-
-
-@pytest.mark.parametrize("n", [1, 3])
-async def test_a_dying_engine_ends_the_stream(n: int, caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(options=f"raise_token={LONG[2]}") as setup:
-        with pytest.raises(EngineDead):
-            await setup.run(ask(LONG, n=n))
-        assert setup.service.admission.in_flight == 0
-        with pytest.raises(Unavailable):
-            await setup.run(ask(LONG))
-        assert setup.service.admission.in_flight == 0
-
-
-@pytest.mark.parametrize(
-    ("code", "error", "status"),
-    [
-        ("invalid", InvalidRequest, 400),
-        ("too_long", InvalidRequest, 400),
-        ("overloaded", BusyError, 429),
-        ("capacity", EngineError, 500),
-        ("engine", EngineError, 500),
-        ("dead", EngineDead, 503),
-    ],
-)
-def test_every_failure_has_its_error(code: Any, error: type[InferdError], status: int) -> None:
-    made = error_of(Fail("r", code, "why", "secret"), "prompt")
-    assert type(made) is error
-    assert made.status == status
-    assert "secret" not in made.message
-    if code == "too_long":
-        assert (made.code, made.param) == ("context_length_exceeded", "prompt")
-
-
-# -------------------------------------------------------------------------- leaving
-
-
-@pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("cut", range(8))
-async def test_leaving_at_any_point_frees_everything(n: int, cut: int) -> None:
-    async with serving() as setup:
-        async with setup.service.stream(ask(LONG, n=n), Caller(), request_id="a") as outputs:
-            for _ in range(cut):
-                await anext(outputs)
-        await setup.idle()
-        text = (await setup.service.metrics.render()).decode()
-        assert 'inferd_requests_cancelled_total{model_name="echo",reason="abandoned"} 1.0' in text
-
-
-@pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("cut", range(1, 12))
-async def test_cancelling_at_any_await_frees_everything(n: int, cut: int) -> None:
-    """A task is cancelled after `cut` turns of the event loop: on entering or while iterating."""
-    async with serving(options="delay=0.001") as setup:
-        task = asyncio.create_task(setup.run(ask(LONG, n=n)))
-        for _ in range(cut):
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await setup.idle()
-
-
-@pytest.mark.parametrize("n", [1, 3])
-async def test_a_cancelled_scope_frees_everything(n: int) -> None:
-    """As a web server leaves: every await in a cancelled scope is cancelled again."""
-    async with serving(options="delay=0.001") as setup:
-        with anyio.CancelScope() as scope:
-            async with setup.service.stream(ask(LONG, n=n), Caller(), request_id="a") as outputs:
-                async for output in outputs:
-                    if isinstance(output, Chunk):
-                        scope.cancel()
-        assert scope.cancelled_caught
-        await setup.idle()
-        text = (await setup.service.metrics.render()).decode()
-        assert 'inferd_requests_cancelled_total{model_name="echo",reason="cancelled"} 1.0' in text
-
-
-async def test_cancelling_while_tokenising_returns_the_permit() -> None:
-    async with serving() as setup:
-        task = asyncio.create_task(setup.run(ask("fox " * 100_000)))
-        await asyncio.sleep(0)
-        assert setup.service.admission.in_flight == 1
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await setup.idle()
-
-
-async def test_a_consumers_own_error_passes_and_frees_everything() -> None:
-    class Reject(list[Output]):
-        def append(self, output: Output) -> None:
-            raise KeyError
-
-    async with serving() as setup:
-        with pytest.raises(KeyError):
-            await collect(setup, ask(LONG, n=2), Reject())
-        await setup.idle()
-
-
-async def test_many_at_once_get_their_own_texts() -> None:
-    async with serving(max_batch_size=8) as setup:
-        words = [f"word {i} of many" for i in range(32)]
-        requests = [ask(ids(word), max_tokens=len(ids(word))) for word in words]
-        outputs = await asyncio.gather(*map(setup.run, requests))
-    assert [texts(each)[0] for each in outputs] == words

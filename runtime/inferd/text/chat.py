@@ -92,7 +92,7 @@ def _checked(
         if name in _RESERVED or name in special:
             raise InvalidRequest(f"`{name}` cannot be set here", "chat_template_kwargs")
         if name not in allowed | _COMMON_SWITCHES:
-            near = difflib.get_close_matches(name, allowed, n=1)
+            near = difflib.get_close_matches(name[:100], allowed, n=1)
             hint = f"; did you mean `{near[0]}`?" if near else ""
             raise InvalidRequest(
                 f"The model's chat template does not read `{name[:100]}`{hint}",
