@@ -13,7 +13,7 @@ from inferd.messages import Generate, Sampling
 
 MAX_N = 16
 MAX_STOPS = 16
-MAX_STOP_CHARS = 1024
+MAX_STOP_CHARS = 256  # keeps building the automaton to milliseconds
 MAX_STOP_TOKEN_IDS = 64
 MAX_LOGPROBS = 20
 MAX_LOGIT_BIAS = 1024
