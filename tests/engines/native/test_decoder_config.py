@@ -213,3 +213,27 @@ def test_specs_are_data() -> None:
     config = parse_config(config_of("mixtral"))
     assert config == replace(config)
     assert hash(config) == hash(parse_config(config_of("mixtral")))
+
+
+JUNK: list[Any] = [None, True, 0, -1, 1.5, 10**30, float("inf"), float("nan"), "x", [], [1], {}]
+
+
+@pytest.mark.parametrize("case", tiny.CASES)
+def test_no_value_of_any_setting_is_a_crash(case: str) -> None:
+    """Every member, and every rope setting, replaced by junk: understood or refused, no more."""
+    config = config_of(case)
+    for key in config.keys() - {"num_hidden_layers"}:
+        for value in JUNK:
+            supports({**config, key: value})
+    rope = config["rope_parameters"]
+    for key in rope:
+        for value in JUNK:
+            supports({**config, "rope_parameters": {**rope, key: value}})
+
+
+def test_a_pattern_in_letters_is_fine_beside_layer_types() -> None:
+    config = config_of("exaone4-full") | {"sliding_window": 8, "sliding_window_pattern": "LLG"}
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    layers = parse_config({**config, "layer_types": kinds}).layers
+    assert [layer.window for layer in layers] == [8, 8, 0]
+    assert [layer.rope is None for layer in layers] == [False, False, True]

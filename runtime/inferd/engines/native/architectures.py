@@ -40,8 +40,6 @@ POST_ONLY = NormNames(
     after_mlp="post_feedforward_layernorm",
 )
 
-PATTERN = "sliding_window_pattern"
-
 Family = Callable[[Settings, "int | None"], DecoderConfig]
 
 
@@ -60,7 +58,11 @@ def parse_config(config: Mapping[str, Any], max_model_len: int | None = None) ->
     if family is None:
         raise unsupported(f"The architecture {name} is not one that the native decoder runs")
     settings = Settings(config)
-    decoder = replace(family(settings, max_model_len), architecture=name)
+    try:
+        decoder = replace(family(settings, max_model_len), architecture=name)
+    except (ArithmeticError, ValueError) as error:
+        reason = f"config.json holds a number that makes no sense: {error}"
+        raise unsupported(reason) from error
     settings.refuse_unread_variations(name)
     _check(settings, decoder)
     return decoder
@@ -126,8 +128,8 @@ def qwen3_moe(config: Settings, served: int | None) -> DecoderConfig:
     window = window_of(config, 4096)
     base = windowed(base, window if config.flag("use_sliding_window") else 0)
     moe = _experts(config, "num_experts", 128, 8, config.size("moe_intermediate_size"))
-    step = config.integer("decoder_sparse_step", 1)
-    dense = set(config.raw("mlp_only_layers") or ())
+    step = config.size("decoder_sparse_step", 1)
+    dense = config.integers("mlp_only_layers")
     chosen = [i not in dense and (i + 1) % step == 0 for i in range(len(base.layers))]
     return sparse(base, moe, chosen)
 
@@ -164,7 +166,7 @@ def gemma3(config: Settings, served: int | None) -> DecoderConfig:
         attention_scale=config.number("query_pre_attn_scalar", 256) ** -0.5,
         logit_softcap=cap(config, "final_logit_softcapping", 0.0),
     )
-    base = windowed_by_layer(config, base, _but_every(config.integer(PATTERN, 6), base))
+    base = windowed_by_layer(config, base, _patterned(config, 6, base))
     return with_local_rope(config, base, local, config.number("rope_local_base_freq", 1e4))
 
 
@@ -192,7 +194,7 @@ def exaone4(config: Settings, served: int | None) -> DecoderConfig:
     if not window_of(config, 4096):
         config.ignore("layer_types")
         return base
-    base = windowed_by_layer(config, base, _but_every(config.integer(PATTERN, 4), base))
+    base = windowed_by_layer(config, base, _patterned(config, 4, base))
     layers = tuple(layer if layer.window else replace(layer, rope=None) for layer in base.layers)
     return replace(base, layers=layers)
 
@@ -219,9 +221,9 @@ def granite(config: Settings, served: int | None) -> DecoderConfig:
 def smollm3(config: Settings, served: int | None) -> DecoderConfig:
     base = base_config(config, served, theta=2e6, tied=True)
     count = len(base.layers)
-    interval = config.integer("no_rope_layer_interval", 4)
-    default = [int((i + 1) % interval != 0) for i in range(count)]
-    rotated = config.sequence("no_rope_layers", count) or default
+    rotated = config.sequence("no_rope_layers", count)
+    if rotated is None:
+        rotated = _but_every(config.size("no_rope_layer_interval", 4), base)
     layers = tuple(
         layer if has_rope else replace(layer, rope=None)
         for layer, has_rope in zip(base.layers, rotated, strict=True)
@@ -275,6 +277,13 @@ MODEL_TYPES: Mapping[str, str] = {
 def _but_every(n: int, base: DecoderConfig) -> list[bool]:
     """Per layer: false for every nth, as in the patterns of sliding windows."""
     return [(i + 1) % n != 0 for i in range(len(base.layers))]
+
+
+def _patterned(config: Settings, default: int, base: DecoderConfig) -> list[bool]:
+    """As `_but_every`, n being `sliding_window_pattern`; not looked at beside `layer_types`."""
+    known = config.raw("layer_types") is not None
+    n = default if known else config.size("sliding_window_pattern", default)
+    return _but_every(n, base)
 
 
 def _experts(

@@ -65,7 +65,7 @@ def base_config(
         o_bias=bias,
         mlp_bias=biased and config.flag("mlp_bias"),
         tied=config.flag("tie_word_embeddings", tied),
-        dtype=config.raw("dtype") or config.raw("torch_dtype"),
+        dtype=config.text("dtype") or config.text("torch_dtype"),
     )
 
 
@@ -90,7 +90,7 @@ def gemma_config(
 
 def _activation(config: Settings, key: str) -> Activation:
     default = "silu" if key == "hidden_act" else "gelu_pytorch_tanh"
-    name = config.raw(key) or default
+    name = config.text(key) or default
     if name not in ACTIVATIONS:
         raise config.fail(key, f"= {name!r} is not supported (known: {', '.join(ACTIVATIONS)})")
     return ACTIVATIONS[name]

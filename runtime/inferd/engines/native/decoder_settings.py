@@ -101,9 +101,9 @@ class Settings:
         value = self.optional_integer(key)
         return int(self._required(key, default)) if value is None else value
 
-    def size(self, key: str) -> int:
-        """A required whole number, 1 or more."""
-        value = self.integer(key)
+    def size(self, key: str, default: int | None = None) -> int:
+        """A whole number, 1 or more; required where there is no default."""
+        value = self.integer(key, default)
         if value < 1:
             raise self.fail(key, "must be at least 1")
         return value
@@ -114,6 +114,21 @@ class Settings:
             return default
         if not isinstance(value, bool):
             raise self.fail(key, f"must be true or false, not {value!r}")
+        return value
+
+    def text(self, key: str) -> str | None:
+        value = self.raw(key)
+        if value is not None and not isinstance(value, str):
+            raise self.fail(key, f"must be a string, not {value!r}")
+        return value
+
+    def integers(self, key: str) -> list[int]:
+        """An array of whole numbers; empty where absent."""
+        value = self.raw(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(type(item) is int for item in value):
+            raise self.fail(key, f"must be an array of whole numbers, not {value!r}")
         return value
 
     def sequence(self, key: str, length: int) -> list[Any] | None:
@@ -158,4 +173,8 @@ def _method(quantization: Any) -> str:
 
 
 def _all_full(key: str, value: Any) -> bool:
-    return key == "layer_types" and all(kind == "full_attention" for kind in value)
+    return (
+        key == "layer_types"
+        and isinstance(value, list)
+        and all(kind == "full_attention" for kind in value)
+    )

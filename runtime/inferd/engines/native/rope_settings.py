@@ -99,6 +99,8 @@ def parse_rope(
     if context.dim < 2 or context.dim % 2:
         raise rope.fail("partial_rotary_factor", f"rotates {context.dim} dimensions of a head")
     inv_freq, factor = FORMULAS[kind](rope, context)
+    if not bool(inv_freq.isfinite().all()):
+        raise rope.fail(kind, "gives frequencies that are not finite")
     return RopeSpec(tuple(inv_freq.tolist()), factor)
 
 
