@@ -11,7 +11,7 @@ Semantics, for one row of logits x over the vocabulary:
                top_k   t below the k-th largest (tokens equal to the k-th stay)
                top_p   outside the smallest set of likeliest tokens with mass ≥ top_p
                        (tokens as likely as the last of the set stay)
-             and return argmax(t + g), g = Gumbel(seed, position, token id).
+             and return argmax(t + g), g = -log(-log(1 - u)), u = uniform(seed, position, id).
     score    log_softmax(x) in float32, the rank of a token and the top k.
 
 A row's answer depends on nothing but its own logits, parameters, seed and position: not on
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from inferd_kernels.sampling.adjustments import Adjustment, adjust
 from inferd_kernels.sampling.logprobs import Scores, score
-from inferd_kernels.sampling.noise import gumbel
 from inferd_kernels.sampling.reference import GREEDY_BELOW, Draw, sample
 
-__all__ = ["GREEDY_BELOW", "Adjustment", "Draw", "Scores", "adjust", "gumbel", "sample", "score"]
+__all__ = ["GREEDY_BELOW", "Adjustment", "Draw", "Scores", "adjust", "sample", "score"]

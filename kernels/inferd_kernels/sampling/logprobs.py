@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from inferd_kernels.sampling.chunks import row_chunks
+
 ID_BITS = 32
 ID_MASK = (1 << ID_BITS) - 1
 
@@ -25,6 +27,11 @@ def score(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> Scores:
     Among equal logits the lower token id ranks first, as in greedy sampling; so a greedy token
     has rank 1 and is the first of the top.
     """
+    parts = [_score(logits[part], tokens[part], top) for part in row_chunks(logits)]
+    return Scores(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _score(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> Scores:
     shifted = logits - logits.amax(-1, keepdim=True)
     log_total = shifted.exp().sum(-1, keepdim=True).log_()
     given = shifted.gather(-1, tokens[:, None])

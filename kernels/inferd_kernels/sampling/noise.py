@@ -1,4 +1,4 @@
-"""Counter-based Gumbel noise: a hash of (seed, position, token id), the same on every device.
+"""Counter-based noise: a hash of (seed, position, token id), the same on every device.
 
 SplitMix64 (Steele, Lea & Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014;
 finaliser constants by Vigna) is random access: draw i of stream s is mix(s + (i + 1) · gamma).
@@ -8,11 +8,6 @@ Here a stream belongs to a (seed, position) and i is the token id. Integers wrap
 from __future__ import annotations
 
 import torch
-
-MAX_GUMBEL = 36.75
-"""Upper bound of `gumbel`: -log(-log(1 - 2**-53)) = 36.74."""
-MIN_GUMBEL = -3.61
-"""Lower bound of `gumbel`: -log(-log(2**-53)) = -3.604."""
 
 
 def _signed(value: int) -> int:
@@ -36,18 +31,22 @@ def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def _mix(x: torch.Tensor) -> torch.Tensor:
-    x = (x ^ _shift(x, 30)).mul_(MIX_1)
-    x = (x ^ _shift(x, 27)).mul_(MIX_2)
-    return x ^ _shift(x, 31)
+    """The finaliser; overwrites x."""
+    x = x.bitwise_xor_(_shift(x, 30)).mul_(MIX_1)
+    x = x.bitwise_xor_(_shift(x, 27)).mul_(MIX_2)
+    return x.bitwise_xor_(_shift(x, 31))
 
 
-def gumbel(seeds: torch.Tensor, positions: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Standard Gumbel noise, float64, in (MIN_GUMBEL, MAX_GUMBEL).
+def streams(seeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """The stream of each (seed, position), int64 tensors of one shape."""
+    return _mix(_mix(seeds + GAMMA).add_((positions + 1) * GAMMA))
+
+
+def uniform(stream: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Uniform numbers, float64, (k + 1/2) / 2**52 for k in 0 … 2**52 - 1.
 
     Args:
-        seeds, positions, tokens: int64, of shapes that broadcast.
+        stream, tokens: int64, of shapes that broadcast.
     """
-    stream = _mix(_mix(seeds + GAMMA) + (positions + 1) * GAMMA)
-    bits = _shift(_mix(stream + (tokens + 1) * GAMMA), 12)  # 52 of them
-    uniform = (bits.double() + 0.5) * 2.0**-52  # exact, in (0, 1)
-    return uniform.log_().neg_().log_().neg_()
+    bits = _shift(_mix(stream + (tokens + 1) * GAMMA), 12)
+    return bits.double().add_(0.5).mul_(2.0**-52)

@@ -7,12 +7,16 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from inferd_kernels.sampling.noise import MAX_GUMBEL, MIN_GUMBEL, gumbel, seed_tensor
+from inferd_kernels.sampling.chunks import row_chunks
+from inferd_kernels.sampling.noise import seed_tensor, streams, uniform
 
 T = TypeVar("T", int, float)
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this mean greedy: dividing by them would overflow float32."""
+
+FEW = 1024
+"""Where filters leave at most so many candidates, only these are looked at."""
 
 NUCLEUS_GUESS = 1024
 """Tokens looked at first for top_p; rows whose nucleus is larger sort the whole vocabulary."""
@@ -42,8 +46,9 @@ def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
     random = [i for i, draw in enumerate(draws) if not draw.greedy]
     if not random:
         return tokens
-    chosen = _draw(_rows(logits, random), [draws[i] for i in random])
-    tokens[torch.tensor(random, device=tokens.device)] = chosen
+    picked, asked = _rows(logits, random), [draws[i] for i in random]
+    chosen = [_draw(picked[part], asked[part]) for part in row_chunks(picked)]
+    tokens[torch.tensor(random, device=tokens.device)] = torch.cat(chosen)
     return tokens
 
 
@@ -59,22 +64,37 @@ def _draw(logits: torch.Tensor, draws: list[Draw]) -> torch.Tensor:
     x = _filter(x, [draw.min_p for draw in draws], lambda p: p > 0, keep_min_p)
     x = _filter(x, [draw.top_k for draw in draws], lambda k: 0 < k < x.shape[-1], keep_top_k)
     x = _filter(x, [draw.top_p for draw in draws], lambda p: p < 1, keep_top_p)
-    return _gumbel_argmax(x, draws)
-
-
-def _gumbel_argmax(x: torch.Tensor, draws: list[Draw]) -> torch.Tensor:
-    """argmax(x + noise) over each row of x [F, vocab], whose maximum is 0.
-
-    Noise is bounded, so only tokens near enough to the maximum can win; only those get any.
-    """
-    row, token = (x >= MIN_GUMBEL - MAX_GUMBEL).nonzero(as_tuple=True)
     seeds = seed_tensor([draw.seed for draw in draws], x.device)
-    positions = torch.tensor([draw.position for draw in draws], device=x.device)
-    noisy = x[row, token].double() + gumbel(seeds[row], positions[row], token)
-    best = noisy.new_full((len(x),), -torch.inf).scatter_reduce_(0, row, noisy, "amax")
-    wins = noisy == best[row]
-    tokens = token.new_full((len(x),), x.shape[-1] - 1)  # ties, if ever: the lower id
-    return tokens.scatter_reduce_(0, row[wins], token[wins], "amin")
+    stream = streams(seeds, torch.tensor([draw.position for draw in draws], device=x.device))
+    width = int((x > -torch.inf).sum(-1).max())
+    if width <= FEW:
+        return _race(*x.topk(width), stream)
+    return _race(x, torch.arange(x.shape[-1], device=x.device), stream)
+
+
+def _race(x: torch.Tensor, ids: torch.Tensor, stream: torch.Tensor) -> torch.Tensor:
+    """argmax(x + g) of each row: token ids [F].
+
+    It is the winner of an exponential race, argmin(E / e^x) with E = e^-g = -log(1 - u). As
+    E ≥ u, few tokens have a u / e^x small enough to win, and only for those is E computed.
+
+    Args:
+        x: [F, C] float32 with maximum 0, the candidates' logits.
+        ids: [C] or [F, C] int64, their tokens.
+        stream: [F] int64, see `noise`.
+    """
+    weight = x.exp()
+    u = uniform(stream[:, None], ids)
+    bound = u / weight
+    first = bound.argmin(-1, keepdim=True)
+    finish = -torch.log1p(-u.gather(-1, first)) / weight.gather(-1, first)
+    row, column = (bound <= finish).nonzero(as_tuple=True)
+    finish = -torch.log1p(-u[row, column]) / weight[row, column]
+    best = finish.new_full((len(x),), torch.inf).scatter_reduce_(0, row, finish, "amin")
+    wins = finish == best[row]
+    token = ids.expand(x.shape)[row[wins], column[wins]]
+    ties_go_low = token.new_full((len(x),), torch.iinfo(torch.int64).max)
+    return ties_go_low.scatter_reduce_(0, row[wins], token, "amin")
 
 
 def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inferd_kernels.sampling import Adjustment, Draw, adjust, gumbel, sample, score
-from inferd_kernels.sampling.noise import MAX_GUMBEL, MIN_GUMBEL
+from inferd_kernels.sampling import Adjustment, Draw, adjust, sample, score
+from inferd_kernels.sampling.chunks import row_chunks
+from inferd_kernels.sampling.noise import seed_tensor, streams, uniform
 from inferd_kernels.sampling.reference import keep_min_p, keep_top_k, keep_top_p
 
 VOCAB = 23
@@ -41,21 +42,16 @@ def python_gumbel(seed: int, position: int, token: int) -> float:
     gamma = 0x9E3779B97F4A7C15
     stream = mix((mix((seed + gamma) & MASK64) + (position + 1) * gamma) & MASK64)
     bits = mix((stream + (token + 1) * gamma) & MASK64) >> 12
-    return -math.log(-math.log((bits + 0.5) / 2**52))
+    return -math.log(-math.log1p(-(bits + 0.5) / 2**52))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
 def test_noise_is_the_documented_hash(seed: int) -> None:
     signed = seed - 2**64 if seed >= 2**63 else seed
-    tokens = torch.arange(50)
-    noise = gumbel(torch.tensor([signed]), torch.tensor([7]), tokens)
+    seeds = seed_tensor([seed], torch.device("cpu"))
+    assert seeds.tolist() == [signed]
+    noise = -(-(-uniform(streams(seeds, torch.tensor([7])), torch.arange(50))).log1p()).log()
     assert noise.tolist() == pytest.approx([python_gumbel(seed, 7, t) for t in range(50)], abs=1e-9)
-
-
-def test_noise_stays_within_its_bounds() -> None:
-    lowest, highest = 0.5 * 2.0**-52, 1 - 0.5 * 2.0**-52
-    assert -math.log(-math.log(lowest)) > MIN_GUMBEL
-    assert -math.log(-math.log(highest)) < MAX_GUMBEL
 
 
 def test_splitmix64_known_value() -> None:
@@ -245,6 +241,23 @@ def test_scores_equal_brute_force() -> None:
         assert scores.top_ids[n].tolist() == order[:20]
         expected = [row[i] - total for i in order[:20]]
         assert scores.top_logprobs[n].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_long_rows_go_through_in_chunks() -> None:
+    logits = logits_of(6, 5, vocab=150_000)
+    draws = [Draw(seed=n) for n in range(5)]
+    assert len(list(row_chunks(logits))) == 5
+    rows = [logits[n : n + 1] for n in range(5)]
+    assert sample(logits, draws).tolist() == [
+        int(sample(row, [draw])) for row, draw in zip(rows, draws, strict=True)
+    ]
+    noisy = torch.tensor([python_gumbel(0, 0, t) for t in range(150_000)]) + rows[0][0]
+    assert int(sample(rows[0], draws[:1])) == int(noisy.argmax())
+    together = score(logits, torch.arange(5), 3)
+    for n, row in enumerate(rows):
+        alone = score(row, torch.tensor([n]), 3)
+        for a, b in zip(together, alone, strict=True):
+            assert torch.equal(a[n], b[0])
 
 
 def test_top_larger_than_the_vocabulary() -> None:
