@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import random
 import signal
 import socket
 import threading
@@ -163,7 +164,9 @@ class Daemon:
         self._registry = Registry()
         self._admission = Admission(config.max_batch_size + config.max_queue_requests)
         metrics = Metrics()
-        service = Service(self._registry, self._admission, metrics)
+        service = Service(
+            self._registry, self._admission, metrics, entropy=seed_source(config.seed)
+        )
         app = create_app(service, self._registry, self._admission, metrics, Auth(config.api_key))
         self._server = Server(app, log_requests=config.log_requests)
         self._engine: HostEngine | None = None
@@ -285,11 +288,17 @@ def engine_spec(config: ServeConfig, folder: Path) -> EngineSpec:
     shared = {
         name: getattr(config, name)
         for name in EngineSpec.__struct_fields__
-        if hasattr(config, name)
+        if getattr(config, name, None) is not None
     }
     engine, options, _ = config.engine.partition(":")
     model = config.engine if options else os.fspath(folder)
     return msgspec.convert(shared | {"engine": engine, "model": model}, EngineSpec)
+
+
+def seed_source(seed: int | None) -> Callable[[], int]:
+    """Seeds in [0, 2**64) for requests that bring none: by chance, or the same in every run."""
+    source = random.SystemRandom() if seed is None else random.Random(seed)
+    return lambda: source.getrandbits(64)
 
 
 def served_names(config: ServeConfig, folder: ModelFolder) -> tuple[str, ...]:

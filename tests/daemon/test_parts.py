@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from inferd.config import load
-from inferd.daemon import Address, engine_spec, listen, served_names
+from inferd.daemon import Address, engine_spec, listen, seed_source, served_names
 from inferd.errors import StartError, Unavailable
 from inferd.registry import Registry
 from inferd.weights import ModelFolder
@@ -72,6 +72,17 @@ def test_every_engine_option_is_passed_on(tmp_path: Path) -> None:
 def test_echo_takes_its_options_with_its_name(tmp_path: Path) -> None:
     spec = engine_spec(load({"engine": "echo:delay=1"}, {}), tmp_path)
     assert (spec.engine, spec.model) == ("echo", "echo:delay=1")
+
+
+def test_seeds_repeat_only_where_a_seed_is_given() -> None:
+    def seeds(seed: int | None) -> list[int]:
+        source = seed_source(seed)
+        return [source() for _ in range(50)]
+
+    assert seeds(7) == seeds(7) != seeds(8)
+    assert seeds(None) != seeds(None)
+    assert all(0 <= seed < 2**64 for seed in seeds(None))
+    assert max(seeds(7)) >= 2**62
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,14 @@ class ServeConfig:
         ),
     ] = None
     seed: Annotated[
-        int,
-        Option(help="Seed for requests that bring none.", group=MODEL, least=0, most=2**63 - 1),
-    ] = 0
+        int | None,
+        Option(
+            help="Where the seeds of requests that bring none come from. Default: chance.",
+            group=MODEL,
+            least=0,
+            most=2**63 - 1,
+        ),
+    ] = None
     engine: Annotated[
         str, Option(help="Which engine runs the model.", group=MODEL, hidden=True)
     ] = "native"
