@@ -14,8 +14,8 @@ from hashlib import sha256
 
 def root_key(namespace: str, salt: str) -> bytes:
     """The parent of a sequence's first block; prefixes are shared only under equal roots."""
-    name = namespace.encode()
-    return sha256(struct.pack("<Q", len(name)) + name + salt.encode()).digest()
+    name, tail = (text.encode("utf-8", "surrogatepass") for text in (namespace, salt))
+    return sha256(struct.pack("<Q", len(name)) + name + tail).digest()
 
 
 class PrefixIndex:

@@ -1,0 +1,119 @@
+"""A state machine over the whole scheduler: any operations in any order, checked after each."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from inferd_scheduler import Refused, Request, SchedulerConfig
+
+from tests.scheduler.harness import Harness
+
+CONFIGS = st.builds(
+    SchedulerConfig,
+    max_batch_size=st.integers(1, 4),
+    max_batch_tokens=st.integers(4, 12),
+    num_blocks=st.integers(3, 14),
+    block_size=st.sampled_from([1, 2, 3]),
+    max_model_len=st.integers(4, 30),
+    policy=st.sampled_from(["fcfs", "priority", "fair"]),
+    max_queue_requests=st.sampled_from([3, 100]),
+    max_queue_tokens=st.sampled_from([20, 1000]),
+    prefix_cache=st.booleans(),
+)
+# Two token ids and two salts, so that prefixes are shared by chance and by mistake.
+PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=14)
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """The engine behind it compares every KV slot that is read with what should be there."""
+
+    @initialize(config=CONFIGS)
+    def start(self, config: SchedulerConfig) -> None:
+        self.harness = Harness(config)
+        self.numbers = count()
+        self.planned = False
+
+    @rule(
+        prompt=PROMPTS,
+        given=st.integers(0, 4),
+        max_tokens=st.integers(1, 14),
+        stops=st.sets(st.integers(0, 49), max_size=4),
+        min_tokens=st.integers(0, 3),
+        caller=st.sampled_from("xy"),
+        priority=st.integers(0, 2),
+        salt=st.sampled_from(["", "s"]),
+        reuse=st.booleans(),
+    )
+    def submit(
+        self,
+        prompt: list[int],
+        given: int,
+        max_tokens: int,
+        stops: set[int],
+        min_tokens: int,
+        caller: str,
+        priority: int,
+        salt: str,
+        reuse: bool,
+    ) -> None:
+        request = Request(
+            f"r{next(self.numbers)}",
+            prompt,
+            max_tokens,
+            output=[0] * given,
+            stop_token_ids=stops - {0},
+            caller=caller,
+            priority=priority,
+            salt=salt,
+            reuse_prefix=reuse,
+            min_tokens=min_tokens,
+        )
+        before = self.harness.scheduler.stats()
+        try:
+            self.harness.submit(request)
+        except Refused:
+            assert self.harness.scheduler.stats() == before
+            self.harness.scheduler.check()
+
+    @precondition(lambda self: self.harness.open)
+    @rule(data=st.data())
+    def abort(self, data: st.DataObject) -> None:
+        self.harness.abort(data.draw(st.sampled_from(self.harness.open)))
+
+    @precondition(lambda self: self.harness.flight is None)
+    @rule()
+    def plan(self) -> None:
+        waited = self.harness.scheduler.has_work
+        assert (self.harness.plan() is not None) == waited
+
+    @precondition(lambda self: self.harness.flight is not None)
+    @rule()
+    def commit(self) -> None:
+        self.harness.commit()
+
+    @precondition(lambda self: self.harness.flight is None)
+    @rule(steps=st.integers(1, 6))
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self.harness.step()
+
+    @precondition(lambda self: self.harness.flight is not None)
+    @rule(data=st.data())
+    def commit_with_a_fault(self, data: st.DataObject) -> None:
+        assert self.harness.flight is not None
+        victim = data.draw(st.sampled_from(self.harness.flight.works)).request_id
+        self.harness.commit(failing=[victim])
+
+    def teardown(self) -> None:
+        if not hasattr(self, "harness"):
+            return
+        if self.harness.flight is not None:
+            self.harness.commit()
+        self.harness.run()
+
+
+TestSchedulerMachine = SchedulerMachine.TestCase
+TestSchedulerMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
