@@ -67,7 +67,7 @@ def _draw(logits: torch.Tensor, draws: list[Draw]) -> torch.Tensor:
     seeds = seed_tensor([draw.seed for draw in draws], x.device)
     stream = streams(seeds, torch.tensor([draw.position for draw in draws], device=x.device))
     width = int((x > -torch.inf).sum(-1).max())
-    if width <= FEW:
+    if width <= min(FEW, x.shape[-1] // 2):
         return _race(*x.topk(width), stream)
     return _race(x, torch.arange(x.shape[-1], device=x.device), stream)
 

@@ -61,6 +61,13 @@ REFUSED: dict[str, tuple[Case, str]] = {
         Case("Llama4Text", {"num_local_experts": 2, "head_dim": 10, "intermediate_size_mlp": 88}),
         "chunked_attention",
     ),
+    "olmo-dynamic-rope": (
+        Case(
+            "Olmo",
+            {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0}},
+        ),
+        "rotary angles",
+    ),
     "t5": (Case("T5"), "encoder"),
 }
 """What nothing here runs, and a word of the reason."""

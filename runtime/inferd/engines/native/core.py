@@ -19,10 +19,12 @@ from inferd_scheduler import (
 
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.native.batching import Batcher, allocate_kv
+from inferd.engines.native.memory import gib
 from inferd.engines.native.model import Model
 from inferd.engines.native.runner import Outcome, Runner
 from inferd.engines.native.start import start
 from inferd.engines.native.validation import refusal
+from inferd.errors import StartError
 from inferd.messages import (
     EngineInfo,
     EngineStats,
@@ -240,4 +242,14 @@ def create(spec: EngineSpec, on_progress: Callable[[Progress], None]) -> NativeC
     """Load a model and build its engine; the `CoreFactory` of `native`. Raises `StartError`."""
     began = time.monotonic()
     model, config = start(spec, on_progress)
-    return NativeCore(model, config, load_s=time.monotonic() - began)
+    try:
+        return NativeCore(model, config, load_s=time.monotonic() - began)
+    except RuntimeError as error:  # torch's, from either device's allocator
+        needed = describe(model, config, 0.0).kv_cache_bytes
+        raise StartError(
+            "out_of_memory",
+            f"The KV cache's {gib(needed)} could not be allocated",
+            hint=f"--kv-cache-bytes {needed // 2}",
+            bytes_needed=needed,
+            log=repr(error),
+        ) from error

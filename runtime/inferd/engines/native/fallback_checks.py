@@ -20,6 +20,7 @@ Causal: TypeAlias = Any
 """A transformers causal language model, whose own annotations do not describe it."""
 
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "attention"}
+CHANGING_ROPES = {"dynamic", "longrope"}
 NO_INTERFACE = "its code does not go through transformers' attention interface"
 PROBE_LENGTHS = (13, 6)  # tokens of the two probed sequences
 PROBE_CHUNK = 5  # tokens of the first sequence's first part
@@ -72,11 +73,20 @@ def check_config(config: PreTrainedConfig) -> None:
     other = set(getattr(text, "layer_types", None) or ()) - ATTENTION_LAYERS
     if other:
         raise unsupported(config, f"it has layers of kind {', '.join(sorted(other))}")
+    if _rope_types(text) & CHANGING_ROPES:
+        raise unsupported(config, "its rotary angles change with the text's length")
     if getattr(text, "alibi", False):
         raise unsupported(config, "it needs ALiBi, which our attention lacks")
     if getattr(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], "_is_stateful", False):
         raise unsupported(config, "it keeps a state that is not attention's (state-space)")
     context_length(config)
+
+
+def _rope_types(text: PreTrainedConfig) -> set[str]:
+    """The kinds of rotary embedding, of all layers."""
+    rope = getattr(text, "rope_parameters", None) or {}
+    sections = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    return {str(section.get("rope_type")) for section in sections}
 
 
 def dry_run(causal: Causal) -> list[LayerCall]:

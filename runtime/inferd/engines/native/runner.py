@@ -89,13 +89,13 @@ class Runner:
             torch.cuda.empty_cache()
 
     def _score_prompts(self, works: Seq[Work], hidden: torch.Tensor, outcome: Outcome) -> None:
-        row = 0
+        end = 0
         for work in works:
+            end += len(work.tokens)
             sequence = self.sequences[work.request_id]
-            mine = hidden[row : row + len(work.tokens)]
-            row += len(work.tokens)
             if not sequence.scores_prompt:
                 continue
+            mine = hidden[end - len(work.tokens) : end]
             try:
                 score_prompt(sequence, work.start, mine, self.model.logits, self.model.vocab_size)
             except Exception as error:

@@ -35,6 +35,7 @@ def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerCo
     device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
     folder = Path(spec.model)
     config = read_config(folder)
+    scheduler_config(spec, memory.KVPlan(1, 2))  # a wrong option shows before the weights load
     memory.check_weights(folder, dtype, free_bytes(device))
     try:
         model = load_model(spec, folder, config, dtype, device, on_progress)
@@ -49,8 +50,13 @@ def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerCo
             log=repr(error),
         ) from error
     plan = memory.plan_kv(spec, model.kv_specs, model.dtype, model.max_position, budget)
+    return model, scheduler_config(spec, plan)
+
+
+def scheduler_config(spec: EngineSpec, plan: memory.KVPlan) -> SchedulerConfig:
+    """The scheduler's bounds. Raises StartError(bad_option)."""
     try:
-        return model, SchedulerConfig(
+        return SchedulerConfig(
             max_batch_size=spec.max_batch_size,
             max_batch_tokens=spec.max_batch_tokens,
             num_blocks=plan.num_blocks,
