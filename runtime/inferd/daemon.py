@@ -93,7 +93,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_, where = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.create_server(where[:2], family=family, backlog=2048)
+        both = host == "::" and socket.has_dualstack_ipv6()  # IPv4 too
+        listener = socket.create_server(where[:2], family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
         reason = "it is in use" if in_use else error.strerror

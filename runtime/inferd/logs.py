@@ -31,9 +31,9 @@ def set_up(
         requests: also log every HTTP request.
         stream: where to.
     """
-    stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines() if as_json else Lines(colour=stream.isatty()))
+    handler = Output(stream)
+    colour = (stream or sys.stderr).isatty()
+    handler.setFormatter(JsonLines() if as_json else Lines(colour=colour))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -41,6 +41,23 @@ def set_up(
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
     logging.getLogger("uvicorn.access").setLevel(logging.INFO if requests else logging.CRITICAL)
+
+
+class Output(logging.Handler):
+    """Writes to a stream, or to what standard error is at the moment: a progress bar replaces it
+    while it is drawn, so that log lines pass above it."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            stream = self._stream or sys.stderr
+            stream.write(self.format(record) + "\n")
+            stream.flush()
+        except Exception:  # a broken pipe, a record that cannot be formatted
+            self.handleError(record)
 
 
 def _extras(record: logging.LogRecord) -> dict[str, object]:

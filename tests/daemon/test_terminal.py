@@ -89,3 +89,12 @@ def test_serve_draws_a_bar(model_folder: Path) -> None:
         serve.expect("inferd is ready on")
         serve.process.send_signal(signal.SIGTERM)
         assert serve.process.wait(10) == 0
+
+
+def test_an_interrupted_start_gives_the_cursor_back(model_folder: Path) -> None:
+    engine = "echo:load_bytes=4000,load_delay=5"
+    with terminal("serve", str(model_folder), "--engine", engine, "--port", "0") as serve:
+        serve.expect(re.escape("\x1b[?25l"))  # hidden
+        serve.process.send_signal(signal.SIGINT)
+        serve.expect(re.escape("\x1b[?25h"))  # shown
+        assert serve.process.wait(10) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,7 +124,8 @@ def _piped(chat: Chat) -> None:
 
 
 def _interactive(chat: Chat) -> None:
-    import readline  # noqa: F401  (gives input() line editing and history)
+    with suppress(ImportError):
+        import readline  # noqa: F401  (gives input() line editing and history, where there is one)
 
     click.secho(f"{chat.model} at {chat.client.url}; /help lists commands.", dim=True)
     going = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from inferd.cli import CONTEXT
 from inferd.cli.options import TableCommand, config_of, normalise, table_params
 from inferd.config.serve import GROUPS
@@ -27,7 +29,8 @@ def _serve(**params: object) -> None:
     from inferd import daemon
     from inferd.cli.terminal import Terminal
 
-    raise SystemExit(daemon.run(config, Terminal()))
+    with closing(Terminal()) as terminal:
+        raise SystemExit(daemon.run(config, terminal))
 
 
 command = TableCommand(

@@ -29,7 +29,7 @@ class Terminal:
         self._tty = sys.stderr.isatty()
 
     def note(self, text: str) -> None:
-        self._close_bar()
+        self.close()
         click.echo(text, err=True)
 
     def progress(self, stage: Stage, done: int, total: int) -> None:
@@ -43,7 +43,7 @@ class Terminal:
             click.echo(STAGES[stage] + size, err=True)
 
     def ready(self, address: Address, model: str, *, needs_key: bool, chat: bool) -> None:
-        self._close_bar()
+        self.close()
         click.echo(f"\ninferd is ready on {address.url}\n")
         click.echo(f"  base URL  {address.url}/v1")
         click.echo(f"  model     {model}")
@@ -60,7 +60,8 @@ class Terminal:
         task = self._bar.task_ids[0]
         self._bar.update(task, description=STAGES[stage], completed=done, total=total or None)
 
-    def _close_bar(self) -> None:
+    def close(self) -> None:
+        """Take the bar away, and give the cursor back."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
