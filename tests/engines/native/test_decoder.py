@@ -19,6 +19,7 @@ class Pair:
     """A decoder and transformers on the same checkpoint."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder = folder
         self.ours = load(folder, **options)
         self.theirs = tiny.reference(folder)
 
@@ -35,8 +36,8 @@ class Pair:
         return list(torch.split(torch.log_softmax(logits, dim=-1), sizes))
 
 
-def load(folder: Path, **options: Any) -> Decoder:
-    return load_decoder(folder, dtype=None, device=CPU, on_progress=lambda d, t: None, **options)
+def load(folder: Path, dtype: torch.dtype | None = None, **options: Any) -> Decoder:
+    return load_decoder(folder, dtype=dtype, device=CPU, on_progress=lambda d, t: None, **options)
 
 
 def tokens(count: int, seed: int) -> list[int]:
@@ -90,6 +91,20 @@ def test_decoding_in_a_batch(pair: Pair) -> None:
     second = pair.step(cache, {name: text[-1:] for name, text in reversed(texts.items())})
     for name, text in texts.items():
         close(torch.cat([first[name], second[2 - name]]), pair.expected(text)[-2:])
+
+
+@torch.inference_mode()
+def test_narrow_dtypes_stay_close(pair: Pair) -> None:
+    prompt = tokens(29, seed=5)
+    expected = pair.expected(prompt)
+    for dtype, tolerance in ((torch.bfloat16, 0.1), (torch.float16, 0.015)):
+        ours = load(pair.folder, dtype)
+        hidden = ours.forward(tiny.PagedCache(ours).batch({0: prompt}))
+        assert hidden.dtype == dtype
+        logits = ours.logits(hidden)
+        assert logits.dtype == torch.float32
+        error = (torch.log_softmax(logits, dim=-1) - expected).abs().mean()
+        assert error < tolerance, dtype
 
 
 @pytest.mark.parametrize(("served", "length"), [(32, 32), (None, 45)])
