@@ -23,6 +23,7 @@ GREEDY = Sampling(temperature=0.0)
 
 KINDS = [(name, place) for name in ("echo", "native") for place in ("local", "child")]
 
+Make = Callable[..., Engine]
 Start = Callable[..., Awaitable[Engine]]
 
 
@@ -48,49 +49,66 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=KINDS, ids="-".join)
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=KINDS, ids="-".join, scope="module")
 def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Which core, and where it runs."""
     found: tuple[str, str] = request.param
     return found
 
 
-@pytest.fixture
-async def start(
-    kind: tuple[str, str], request: pytest.FixtureRequest
-) -> AsyncIterator[Callable[..., Awaitable[Engine]]]:
-    """Starts an engine of the kind under test; keywords override its spec."""
+@pytest.fixture(scope="module")
+def make(kind: tuple[str, str], request: pytest.FixtureRequest) -> Make:
+    """Makes an engine of the kind under test, not started; keywords override its spec."""
     name, place = kind
-    model = (
-        f"echo:vocab_size={VOCAB},delay=0.001"
-        if name == "echo"
-        else str(request.getfixturevalue("checkpoint"))
-    )
+    if name == "echo":
+        model = f"echo:vocab_size={VOCAB},delay=0.001"
+    else:
+        model = str(request.getfixturevalue("checkpoint"))
+
+    def make(**overrides: object) -> Engine:
+        fields: dict[str, object] = {
+            "engine": name,
+            "model": model,
+            "device": "cpu",
+            "dtype": "float32",
+            "max_model_len": MAX_LEN,
+            "max_batch_size": 8,
+            "max_batch_tokens": 64,
+            "kv_cache_bytes": 1 << 20,
+            "num_threads": 1,
+        }
+        spec = EngineSpec(**{**fields, **overrides})  # type: ignore[arg-type]
+        return HostEngine(spec) if place == "child" else LocalEngine(catalog.find(name), spec)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+async def engine(make: Make) -> AsyncIterator[Engine]:
+    """A running engine that tests share; they leave it idle."""
+    engine = make()
+    await engine.start(lambda progress: None)
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+async def start(make: Make) -> AsyncIterator[Start]:
+    """Starts an engine for one test; keywords override its spec."""
     async with AsyncExitStack() as stack:
 
         async def start(**overrides: object) -> Engine:
-            fields: dict[str, object] = {
-                "engine": name,
-                "model": model,
-                "device": "cpu",
-                "dtype": "float32",
-                "max_model_len": MAX_LEN,
-                "max_batch_size": 8,
-                "max_batch_tokens": 64,
-                "kv_cache_bytes": 1 << 20,
-                "num_threads": 1,
-            }
-            spec = EngineSpec(**{**fields, **overrides})  # type: ignore[arg-type]
-            engine: Engine = (
-                HostEngine(spec)
-                if place == "child"
-                else LocalEngine(catalog.find(spec.engine), spec)
-            )
+            engine = make(**overrides)
             stack.push_async_callback(engine.close)
             await engine.start(lambda progress: None)
             return engine
 
-        with anyio.fail_after(90):
-            yield start
+        yield start
 
 
 async def collect(engine: Engine, submit: Submit) -> list[Event]:
@@ -117,8 +135,7 @@ async def begun(engine: Engine, submit: Submit) -> AsyncIterator[AsyncIterator[E
         yield events
 
 
-async def test_ends_with_exactly_one_terminal_event(start: Start) -> None:
-    engine = await start()
+async def test_ends_with_exactly_one_terminal_event(engine: Engine) -> None:
     events = await collect(engine, Submit("a", (1, 2, 3), 7, GREEDY))
     assert [is_terminal(event) for event in events] == [False] * (len(events) - 1) + [True]
     finish = events[-1]
@@ -129,16 +146,15 @@ async def test_ends_with_exactly_one_terminal_event(start: Start) -> None:
     assert min(finish.queued_s, finish.prefill_s, finish.decode_s) >= 0
 
 
-async def test_info_tells_what_runs(start: Start, kind: tuple[str, str]) -> None:
-    info = (await start()).info
+async def test_info_tells_what_runs(engine: Engine, kind: tuple[str, str]) -> None:
+    info = engine.info
     assert info.engine == kind[0]
     assert (info.vocab_size, info.max_model_len, info.max_batch_size) == (VOCAB, MAX_LEN, 8)
     assert info.num_blocks > 0
     assert info.load_s > 0
 
 
-async def test_concurrent_streams_yield_what_each_yields_alone(start: Start) -> None:
-    engine = await start()
+async def test_concurrent_streams_yield_what_each_yields_alone(engine: Engine) -> None:
     submits = [Submit(f"r{i}", tuple(range(1, 3 + i % 7)), 5 + i % 9, GREEDY) for i in range(24)]
     together: dict[str, list[int]] = {}
 
@@ -153,8 +169,7 @@ async def test_concurrent_streams_yield_what_each_yields_alone(start: Start) -> 
     assert [len(together[s.request_id]) for s in submits] == [s.max_tokens for s in submits]
 
 
-async def test_a_stop_token_ends_the_sequence_and_is_among_its_tokens(start: Start) -> None:
-    engine = await start()
+async def test_a_stop_token_ends_the_sequence_and_is_among_its_tokens(engine: Engine) -> None:
     free = await generate(engine, Submit("free", (5, 9, 11, 2), 8, GREEDY))
     stop = free[3]
     sampling = Sampling(temperature=0.0, stop_token_ids=(stop,))
@@ -165,8 +180,7 @@ async def test_a_stop_token_ends_the_sequence_and_is_among_its_tokens(start: Sta
     assert (finish.reason, finish.stop_token_id) == ("stop", stop)
 
 
-async def test_min_tokens_masks_stop_tokens(start: Start) -> None:
-    engine = await start()
+async def test_min_tokens_masks_stop_tokens(engine: Engine) -> None:
     first = (await generate(engine, Submit("free", (5, 9, 11, 2), 8, GREEDY)))[0]
     sampling = Sampling(temperature=0.0, stop_token_ids=(first,), min_tokens=4)
     made = await generate(engine, Submit("masked", (5, 9, 11, 2), 8, sampling))
@@ -175,8 +189,7 @@ async def test_min_tokens_masks_stop_tokens(start: Start) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-async def test_resumes_exactly_where_it_was_interrupted(start: Start, temperature: float) -> None:
-    engine = await start()
+async def test_resumes_exactly_where_it_was_interrupted(engine: Engine, temperature: float) -> None:
     sampling = Sampling(temperature=temperature, seed=2**64 - 1, repetition_penalty=1.2)
     whole = await generate(engine, Submit("whole", (3, 1, 4, 1, 5), 12, sampling))
     for cut in (1, 7, 11):
@@ -185,8 +198,7 @@ async def test_resumes_exactly_where_it_was_interrupted(start: Start, temperatur
         assert rest == whole[cut:]
 
 
-async def test_logprobs_come_one_per_token(start: Start) -> None:
-    engine = await start()
+async def test_logprobs_come_one_per_token(engine: Engine) -> None:
     sampling = Sampling(temperature=0.0, logprobs=3, prompt_logprobs=2)
     prompt = tuple(range(1, 41))
     events = await collect(engine, Submit("a", prompt, 6, sampling))
@@ -206,8 +218,7 @@ async def test_logprobs_come_one_per_token(start: Start) -> None:
             assert len(each.top) == 3
 
 
-async def test_zero_logprobs_gives_the_chosen_token_only(start: Start) -> None:
-    engine = await start()
+async def test_zero_logprobs_gives_the_chosen_token_only(engine: Engine) -> None:
     events = await collect(engine, Submit("a", (1, 2), 2, Sampling(temperature=0.0, logprobs=0)))
     tops = [each.top for e in events if isinstance(e, Tokens) for each in e.logprobs]
     assert tops == [(), ()]
@@ -225,8 +236,7 @@ async def test_zero_logprobs_gives_the_chosen_token_only(start: Start) -> None:
     ],
     ids=["empty", "id too large", "id negative", "bad output", "no tokens asked", "too long"],
 )
-async def test_refuses_and_goes_on(start: Start, code: str, submit: Submit) -> None:
-    engine = await start()
+async def test_refuses_and_goes_on(engine: Engine, code: str, submit: Submit) -> None:
     events = await collect(engine, submit)
     assert len(events) == 1
     refusal = events[0]
@@ -254,8 +264,7 @@ async def test_a_full_queue_refuses(start: Start) -> None:
     assert sum(isinstance(end, Finish) for end in ends) == 2
 
 
-async def test_an_id_in_use_is_refused_without_harm_to_its_owner(start: Start) -> None:
-    engine = await start()
+async def test_an_id_in_use_is_refused_without_harm_to_its_owner(engine: Engine) -> None:
     async with begun(engine, Submit("same", (1, 2), 60, GREEDY)) as events:
         [refusal] = await collect(engine, Submit("same", (1, 2), 5, GREEDY))
         assert isinstance(refusal, Fail)
@@ -280,23 +289,20 @@ async def test_leaving_a_stream_frees_what_it_held(start: Start) -> None:
     assert await generate(engine, Submit("waits", (1, 2), 3, GREEDY))
 
 
-async def test_a_reader_that_does_not_read_blocks_nobody(start: Start) -> None:
-    engine = await start()
+async def test_a_reader_that_does_not_read_blocks_nobody(engine: Engine) -> None:
     async with engine.stream(Submit("slow", (1, 2), 50, GREEDY)) as slow:
         for i in range(5):
             assert len(await generate(engine, Submit(f"{i}", (1, 2), 40, GREEDY))) == 40
         assert len(tokens([event async for event in slow])) == 50
 
 
-async def test_iterating_past_the_end_stops(start: Start) -> None:
-    engine = await start()
+async def test_iterating_past_the_end_stops(engine: Engine) -> None:
     async with engine.stream(Submit("a", (1, 2), 2, GREEDY)) as events:
         assert [event async for event in events]
         assert [event async for event in events] == []
 
 
-async def test_stats_count_tokens(start: Start) -> None:
-    engine = await start()
+async def test_stats_count_tokens(engine: Engine) -> None:
     before = await engine.stats()
     await generate(engine, Submit("a", (1, 2, 3), 9, GREEDY))
     after = await engine.stats()
@@ -324,10 +330,8 @@ async def test_closing_ends_every_stream(start: Start) -> None:
             pass
 
 
-async def test_is_not_available_before_it_started(kind: tuple[str, str]) -> None:
-    name, place = kind
-    spec = EngineSpec(engine=name)
-    engine = HostEngine(spec) if place == "child" else LocalEngine(catalog.find(name), spec)
+async def test_is_not_available_before_it_started(make: Make) -> None:
+    engine = make()
     assert engine.state == "starting"
     with pytest.raises(Unavailable):
         async with engine.stream(Submit("early", (1, 2), 3, GREEDY)):
@@ -337,28 +341,20 @@ async def test_is_not_available_before_it_started(kind: tuple[str, str]) -> None
     await engine.close()
 
 
-async def test_a_failed_start_says_why(start: Start, kind: tuple[str, str], tmp_path: Path) -> None:
-    missing = "echo:start=fail" if kind[0] == "echo" else str(tmp_path / "nothing")
+async def test_a_failed_start_says_why_and_takes_nothing(
+    make: Make, kind: tuple[str, str], tmp_path: Path
+) -> None:
+    engine = make(model="echo:start=fail" if kind[0] == "echo" else str(tmp_path / "nothing"))
     with pytest.raises(StartError) as caught:
-        await start(model=missing)
+        await engine.start(lambda progress: None)
     error = caught.value
+    assert error.message
     if kind[0] == "echo":
         assert (error.code, error.hint) == ("out_of_memory", "Use a smaller model")
         assert (error.bytes_needed, error.bytes_free) == (2 << 30, 1 << 30)
         assert str(error) == "start=fail"
     else:
         assert error.code == "not_found"
-    assert error.message
-
-
-async def test_an_engine_that_failed_to_start_takes_nothing(
-    kind: tuple[str, str], tmp_path: Path
-) -> None:
-    name, place = kind
-    spec = EngineSpec(engine=name, model="echo:start=fail" if name == "echo" else str(tmp_path))
-    engine = HostEngine(spec) if place == "child" else LocalEngine(catalog.find(name), spec)
-    with pytest.raises(StartError):
-        await engine.start(lambda progress: None)
     assert engine.state == "failed"
     with pytest.raises(Unavailable):
         async with engine.stream(Submit("a", (1, 2), 3, GREEDY)):

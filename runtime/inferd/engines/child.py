@@ -128,4 +128,6 @@ def _watch_stdin() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # an interpreter that holds torch takes a second to take itself apart

@@ -156,7 +156,7 @@ class HostChannel:
         try:
             self._socket.send(encode(outbox), zmq.NOBLOCK)
         except zmq.Again:
-            return  # no peer: it is dead or was never born, and its end fails every stream
+            pass  # no peer: it is dead or was never born, and its end fails every stream
         self._readable()  # sending may swallow the descriptor's edge (zmq_getsockopt, ZMQ_FD)
 
     def _readable(self) -> None:
