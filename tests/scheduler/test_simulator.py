@@ -1,0 +1,84 @@
+"""The simulator: its clock and figures on workloads small enough to compute by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from random import Random
+
+import pytest
+from inferd_scheduler import SchedulerConfig, Step, Work
+from inferd_scheduler.simulator import CostModel, Report, Simulator, counted_percentile, percentile
+from inferd_scheduler.workload import Arrival, poisson_times, synthetic, zipf_prompts
+
+CONFIG = SchedulerConfig(
+    max_batch_size=4, max_batch_tokens=8, num_blocks=16, block_size=4, max_model_len=32
+)
+SECOND = CostModel(step_base_s=1.0, per_token_s=0.0)
+
+
+def arrival(time_s: float, prompt: int, output: int) -> Arrival:
+    return Arrival(time_s=time_s, prompt=tuple(range(prompt)), output_tokens=output)
+
+
+def test_the_cost_is_linear_in_what_a_step_computes() -> None:
+    cost = CostModel(step_base_s=1000, per_token_s=100, per_sequence_s=10, per_context_token_s=1)
+    works = [Work("a", 0, 5, (1,), (), True, False), Work("b", 1, 0, (1, 2), (0,), True, True)]
+    assert cost.duration(Step(1, works, 3)) == 1000 + 300 + 20 + 8
+
+
+def test_one_request_by_hand() -> None:
+    report = Simulator(CONFIG, SECOND, [arrival(10.0, 12, 3)]).run()
+    assert report.steps == 4  # two chunks, two more tokens
+    assert report.simulated_s == 14.0
+    assert report.ttft_p50_s == 2.0
+    assert report.itl_p99_s == pytest.approx(1.0)
+    assert report.output_tokens == 3
+    assert (report.requests, report.finished, report.failed, report.refused) == (1, 1, 0, 0)
+
+
+def test_a_request_waits_for_its_arrival_and_for_the_step_in_flight() -> None:
+    report = Simulator(CONFIG, SECOND, [arrival(0.0, 4, 5), arrival(0.5, 4, 1)]).run()
+    assert report.ttft_p99_s == 1.5  # planned at 1.0, done at 2.0
+    assert report.steps == 5
+
+
+def test_refusals_and_failures_are_counted() -> None:
+    small = SchedulerConfig(
+        max_batch_size=1, max_batch_tokens=8, num_blocks=2, block_size=4, max_model_len=32
+    )
+    report = Simulator(small, SECOND, [arrival(0, 20, 1), arrival(0, 6, 9), arrival(0, 1, 1)]).run()
+    assert (report.requests, report.refused, report.failed, report.finished) == (3, 1, 1, 1)
+
+
+def test_an_endless_workload_is_cut_and_comes_out_the_same_again() -> None:
+    def report() -> Report:
+        random = Random(5)
+        prompts = zipf_prompts(3, 8, 1, 9, random)
+        arrivals = synthetic(poisson_times(0.5, random), prompts, 1, 12, random)
+        return Simulator(CONFIG, SECOND, arrivals).run(max_steps=500)
+
+    first = report()
+    assert first == report()
+    assert first.steps == 500
+
+
+def test_shared_prefixes_show_in_the_hit_rate() -> None:
+    random = Random(5)
+    arrivals = synthetic(
+        poisson_times(0.2, random), zipf_prompts(1, 16, 4, 4, random), 1, 4, random
+    )
+    report = Simulator(CONFIG, SECOND, islice(arrivals, 40)).run()
+    assert report.finished == 40
+    assert report.prefix_hit_rate > 0.7  # 16 of 20 tokens, but for the first
+
+
+@pytest.mark.parametrize(("percent", "value"), [(1, 1), (50, 2), (75, 3), (76, 9), (100, 9)])
+def test_percentiles_by_nearest_rank(percent: int, value: int) -> None:
+    assert percentile([1, 2, 3, 9], percent) == value
+    assert counted_percentile(Counter([1, 2, 3, 9]), percent) == value
+
+
+def test_percentiles_of_nothing_are_zero() -> None:
+    assert percentile([], 50) == 0
+    assert counted_percentile(Counter(), 50) == 0
