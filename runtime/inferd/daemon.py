@@ -57,7 +57,7 @@ class Address:
     @property
     def url(self) -> str:
         """The base URL for a client on this machine."""
-        local = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+        local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://{f'[{local}]' if ':' in local else local}:{self.port}"
 
 
@@ -91,7 +91,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `StartError` when the address cannot be had."""
     try:
         family, *_, where = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         both = host == "::" and socket.has_dualstack_ipv6()  # IPv4 too
         listener = socket.create_server(where[:2], family=family, backlog=2048, dualstack_ipv6=both)
@@ -185,7 +185,7 @@ class Daemon:
                     await _first(signals.first.wait(), serving)
                     await self._drain(signals)
             finally:
-                await self._end(serving, forced=signals.second.is_set())
+                await self._end(serving, signals)
             return 128 + signals.number if signals.second.is_set() else 0
 
     async def _start(self) -> None:
@@ -219,13 +219,18 @@ class Daemon:
         if left := self._admission.in_flight:
             _log.warning("ending %d requests that still ran", left)
 
-    async def _end(self, serving: asyncio.Task[None], *, forced: bool) -> None:
-        """End the engine, whose open streams then end with an error; flush; close the server."""
+    async def _end(self, serving: asyncio.Task[None], signals: Signals) -> None:
+        """End the engine, whose open streams then end with an error; flush; close the server.
+
+        A second signal cuts either short.
+        """
         if self._engine is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._engine.close(), FORCED_S if forced else None)
+            closing = asyncio.create_task(self._engine.close())
+            await _first(signals.second.wait(), closing)
+            await asyncio.wait({closing}, timeout=FORCED_S)
         self._server.should_exit = True
-        self._server.force_exit = forced
+        await _first(signals.second.wait(), serving)
+        self._server.force_exit = True
         await serving
 
 

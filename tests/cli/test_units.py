@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 
 import pytest
@@ -53,13 +54,14 @@ def test_a_start_error_is_told_with_its_sizes(capsys: pytest.CaptureFixture[str]
     assert failure.exit_code == 1
 
 
-def test_plain_progress_is_a_line_per_quarter(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_progress_is_a_line_per_quarter(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     terminal = Terminal()
     for done in range(4097):
         terminal.progress("weights", done, 4096)
     terminal.progress("warmup", 0, 1)
     terminal.progress("warmup", 1, 1)
-    assert capsys.readouterr().err.splitlines() == [
+    assert caplog.messages == [
         "Loading weights: 0 B of 4.0 KiB",
         "Loading weights: 1.0 KiB of 4.0 KiB",
         "Loading weights: 2.0 KiB of 4.0 KiB",
@@ -69,8 +71,9 @@ def test_plain_progress_is_a_line_per_quarter(capsys: pytest.CaptureFixture[str]
     ]
 
 
-def test_a_download_of_unknown_size_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_download_of_unknown_size_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     terminal = Terminal()
     for done in range(10):
         terminal.progress("download", done, 0)
-    assert capsys.readouterr().err == "Downloading\n"
+    assert caplog.messages == ["Downloading"]

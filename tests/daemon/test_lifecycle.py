@@ -51,6 +51,13 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/live").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
 def test_ready_says_how_to_use_it(running: Daemon) -> None:
     assert running.line(r"base URL +(\S+)")[1] == f"{running.url}/v1"
     assert running.line(r"model +(\S+)")[1] == "bytes"
@@ -79,6 +86,29 @@ def test_alive_but_not_ready_while_loading(start: Start) -> None:
     assert "retry-after" in refused.headers
     assert daemon.url == url
     assert httpx.get(f"{url}/health/ready").status_code == 200
+
+
+def test_json_logs_are_json_on_every_line(start: Start) -> None:
+    daemon = start("--log-json", engine="load_bytes=4000,load_delay=0.01")
+    assert daemon.url
+    daemon.signal()
+    assert daemon.wait() == 0
+    messages = [json.loads(line)["message"] for line in daemon.err]
+    assert any(message.startswith("Loading weights: ") for message in messages)
+    assert "bytes runs" in messages
+
+
+def test_alive_but_not_ready_while_downloading(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hub:  # never answers
+        endpoint = f"http://127.0.0.1:{hub.getsockname()[1]}"
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        daemon = start(model="org/name", port=port, HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="0")
+        until(lambda: answers(url))
+        assert httpx.get(f"{url}/health/ready").status_code == 503
+        assert httpx.post(f"{url}/v1/chat/completions", json=chat("a", 1)).status_code == 503
+        daemon.signal()
+        assert daemon.wait() == 0
 
 
 def test_sigterm_drains(start: Start) -> None:

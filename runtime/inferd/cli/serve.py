@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from contextlib import closing
 
 from inferd.cli import CONTEXT
@@ -30,7 +32,10 @@ def _serve(**params: object) -> None:
     from inferd.cli.terminal import Terminal
 
     with closing(Terminal()) as terminal:
-        raise SystemExit(daemon.run(config, terminal))
+        status = daemon.run(config, terminal)
+    if threading.active_count() > 1:  # a download that was given up: Python would wait for it
+        os._exit(status)
+    raise SystemExit(status)
 
 
 command = TableCommand(

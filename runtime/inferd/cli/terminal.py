@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import sys
 
@@ -14,13 +15,15 @@ from rich.progress import Progress as Bar
 from inferd.cli.units import human_bytes
 from inferd.daemon import Address, Stage
 
+_log = logging.getLogger("inferd.serve")
+
 STAGES = {"download": "Downloading", "weights": "Loading weights", "warmup": "Warming up"}
 
 
 class Terminal:
-    """The daemon's reporter for a terminal: a bar where there is one, plain lines elsewhere.
+    """The daemon's reporter: what to do with the daemon goes to standard output.
 
-    Progress goes to standard error; what to do with the daemon goes to standard output.
+    Progress is a bar on standard error where that is a terminal, and lines of the log elsewhere.
     """
 
     def __init__(self) -> None:
@@ -30,7 +33,10 @@ class Terminal:
 
     def note(self, text: str) -> None:
         self.close()
-        click.echo(text, err=True)
+        if self._tty:
+            click.echo(text, err=True)
+        else:
+            _log.info(text)
 
     def progress(self, stage: Stage, done: int, total: int) -> None:
         if stage == "warmup":  # its steps are no bytes
@@ -40,7 +46,7 @@ class Terminal:
         elif (quarter := (stage, 4 * done // total if total else 0)) != self._quarter:
             self._quarter = quarter
             size = f": {human_bytes(done)} of {human_bytes(total)}" if total else ""
-            click.echo(STAGES[stage] + size, err=True)
+            _log.info(STAGES[stage] + size)
 
     def ready(self, address: Address, model: str, *, needs_key: bool, chat: bool) -> None:
         self.close()
