@@ -142,7 +142,7 @@ async def test_a_stuck_step_is_a_death(start: Start) -> None:
 
 
 async def test_a_long_step_is_not_a_death(start: Start) -> None:
-    engine = await start("delay=1.0", limits=Limits(pulse_s=0.05, silence_s=0.5, stats_s=0.05))
+    engine = await start("delay=2.0", limits=Limits(pulse_s=0.05, silence_s=1.5, stats_s=0.05))
     pid = engine.pid
     async with engine.stream(Submit("a", (1, 2), 1, GREEDY)) as events:
         stale = await engine.stats()  # answers although the child does not

@@ -10,9 +10,11 @@ import signal
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import msgspec
+import zmq
 
 from inferd.engines.base import EngineSpec
 from inferd.engines.wire import (
@@ -75,7 +77,8 @@ class ChildProcess:
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._verdict = ""  # why we killed it
         self._turns = 0
-        self._silent = 0.0  # seconds by our own ticks, so that a stall of ours is not its death
+        # Seconds by our own ticks, so that a stall of ours is not its death.
+        self._silent: float | None = None  # None: never heard yet; its interpreter starts
         self._stuck = 0.0
         self.watch_turns = False  # set once ready: loading is one long turn
         self.ended = asyncio.create_task(self._live(), name=f"engine-{self.pid}")
@@ -89,8 +92,19 @@ class ChildProcess:
         on_messages: Callable[[list[Message]], None],
     ) -> ChildProcess:
         """Start the process. Raises `StartError` where even that fails."""
-        directory = _private_directory()
-        endpoint = f"ipc://{directory}/engine"
+        try:
+            return await cls._spawn(spec, python, limits, on_messages)
+        except (OSError, zmq.ZMQError) as error:
+            raise StartError("crashed", f"The process could not start: {error}") from error
+
+    @classmethod
+    async def _spawn(
+        cls,
+        spec: EngineSpec,
+        python: str,
+        limits: Limits,
+        on_messages: Callable[[list[Message]], None],
+    ) -> ChildProcess:
         children: list[ChildProcess] = []
 
         def on_frame(frame: bytes) -> None:
@@ -99,12 +113,16 @@ class ChildProcess:
             except msgspec.DecodeError as error:
                 children[0].kill(f"sent what cannot be decoded: {error}")
                 return
-            if isinstance(messages[0], Hello):
+            if Hello() in messages[:1]:
                 shutil.rmtree(directory, ignore_errors=True)  # the connection stays
             on_messages(messages)
 
-        channel = HostChannel(endpoint, on_frame)
-        try:
+        with ExitStack() as undo:
+            directory = _private_directory()
+            undo.callback(shutil.rmtree, directory, ignore_errors=True)
+            endpoint = f"ipc://{directory}/engine"
+            channel = HostChannel(endpoint, on_frame)
+            undo.callback(channel.close)
             process = await asyncio.create_subprocess_exec(
                 python,
                 *("-P", "-X", "faulthandler", "-m", "inferd.engines.child"),
@@ -113,16 +131,11 @@ class ChildProcess:
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
-        except BaseException as error:
-            channel.close()
-            shutil.rmtree(directory, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise StartError("crashed", f"The process could not start: {error}") from error
-            raise
+            children.append(cls(process, channel, directory, limits))
+            undo.pop_all()  # from here on it cleans up after itself
         assert process.stdin is not None
         begin = Begin(spec, endpoint, os.getpid(), limits.pulse_s)
         process.stdin.write(msgspec.json.encode(begin) + b"\n")
-        children.append(cls(process, channel, directory, limits))
         return children[0]
 
     def send(self, command: Command) -> None:
@@ -187,6 +200,8 @@ class ChildProcess:
         limits = self._limits
         while True:
             await asyncio.sleep(limits.pulse_s)
+            if self._silent is None:
+                continue
             self._silent += limits.pulse_s
             self._stuck = self._stuck + limits.pulse_s if self.watch_turns else 0.0
             if self._silent > limits.silence_s:
