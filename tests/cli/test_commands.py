@@ -58,6 +58,8 @@ def test_help_of_serve_shows_every_option_but_hidden_ones() -> None:
         ("serve --mem-fraction-static 0.5", "inferd calls it --memory-fraction."),
         ("serve --tensor-parallel-size 2", "vLLM has this option; inferd does not have it yet"),
         ("serve -tp 2", "-tp: vLLM has this option"),
+        ("serve -O3", "-O: vLLM has this option"),
+        ("serve --compilation-config.mode 3", "vLLM has this option; inferd does not have it yet"),
         ("serve --enable-lora", "vLLM has this option; inferd does not have it yet"),
         ("serve --quantization fp8", "vLLM has this option; inferd does not have it yet"),
         ("serve --port x", "--port: 'x' is not a whole number"),

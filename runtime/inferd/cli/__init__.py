@@ -24,10 +24,10 @@ CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_w
 
 EPILOG = """\b
 Examples:
-  inferd serve                        the built-in demo model, on http://127.0.0.1:8000
-  inferd serve Qwen/Qwen3-0.6B        a model from Hugging Face
-  inferd serve ./my-model --port 80   a local folder
-  inferd chat                         talk to it from another terminal
+  inferd serve                          the built-in demo model, on http://127.0.0.1:8000
+  inferd serve Qwen/Qwen3-0.6B          a model from Hugging Face
+  inferd serve ./my-model --port 9000   a local folder
+  inferd chat                           talk to it from another terminal
 
 `inferd COMMAND --help` says more."""
 

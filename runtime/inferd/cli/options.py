@@ -84,8 +84,9 @@ class TableCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            name = error.option_name.lstrip("-").replace("-", "_")
-            raise self._unknown(name, error.option_name) from None
+            written = error.option_name
+            plain = written.split(".")[0].lstrip("-").replace("-", "_")  # vLLM nests with dots
+            raise self._unknown(_SHORT.get(written, plain), written) from None
 
     def _unknown(self, name: str, written: str) -> Failure:
         return Failure.of(unknown_option(name, written, self._flags()), exit_code=2)
