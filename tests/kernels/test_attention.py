@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -14,6 +15,14 @@ from inferd_kernels.attention import reference as attention_reference
 
 ATOL = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory() -> Iterator[None]:
+    """Fresh memory is NaN, so that a row nobody wrote cannot pass for a result."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @dataclass

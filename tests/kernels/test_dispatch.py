@@ -8,11 +8,21 @@ from inferd_kernels.activation import GATED
 from inferd_kernels.attention import ATTENTION
 from inferd_kernels.dispatch import PREFERENCE, Op
 from inferd_kernels.kv_write import KV_WRITE
-from inferd_kernels.linear import LINEAR
+from inferd_kernels.linear import LINEAR, LINEAR_F32
 from inferd_kernels.rmsnorm import ADD_RMSNORM, RMSNORM
 from inferd_kernels.rope import ROPE
 
-OPS: list[Op[..., Any]] = [ATTENTION, KV_WRITE, RMSNORM, ADD_RMSNORM, ROPE, GATED, LINEAR]
+POINTWISE: list[Op[..., Any]] = [RMSNORM, ADD_RMSNORM, ROPE, GATED]
+OPS = [ATTENTION, KV_WRITE, LINEAR, LINEAR_F32, *POINTWISE]
+    ATTENTION,
+    KV_WRITE,
+    RMSNORM,
+    ADD_RMSNORM,
+    ROPE,
+    GATED,
+    LINEAR,
+    LINEAR_F32,
+]
 
 
 def double(x: int) -> int:

@@ -8,6 +8,7 @@ from inferd_kernels.dispatch import Op
 from inferd_kernels.linear import reference
 
 LINEAR = Op("linear", {"reference": reference.linear})
+LINEAR_F32 = Op("linear_f32", {"reference": reference.linear_f32})
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -23,3 +24,20 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
     Semantics: y[t, o] = sum_i x[t, i] * weight[o, i] + bias[o]
     """
     return LINEAR.on(x.device.type)(x, weight, bias)
+
+
+def linear_f32(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Apply a linear layer and keep the sums as they are: for logits.
+
+    In bfloat16 a logit between 16 and 32 is a multiple of 1/8: log-probabilities would be as
+    coarse, and the best token often a tie.
+
+    Args:
+        x: [T, in], fp32, bf16 or fp16.
+        weight: [out, in], contiguous, of x's dtype.
+
+    Returns: [T, out] float32.
+
+    Semantics: y[t, o] = sum_i x[t, i] * weight[o, i], in fp32
+    """
+    return LINEAR_F32.on(x.device.type)(x, weight)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from inferd_kernels.linear import linear
+from inferd_kernels.linear import linear_f32
 from torch.nn import functional
 
 from inferd.engines.native.architectures import parse_config
@@ -78,7 +78,7 @@ class Decoder:
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[N, hidden] → float32 [N, vocab_size], soft cap and scale applied."""
-        logits = linear(hidden, self._head).float()
+        logits = linear_f32(hidden, self._head)
         if self.config.logit_scale != 1.0:
             logits = logits * self.config.logit_scale
         if self.config.logit_softcap:
