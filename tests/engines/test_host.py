@@ -294,9 +294,12 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("model", ["echo:", "echo:start=hang"], ids=["ready", "starting"])
-async def test_the_child_dies_with_its_daemon(model: str) -> None:
+async def test_the_child_dies_with_its_daemon(model: str, tmp_path: Path) -> None:
     daemon = subprocess.Popen(  # noqa: ASYNC220 (starts at once)
-        [sys.executable, "-c", DAEMON, model], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", DAEMON, model],
+        env=os.environ | {"TMPDIR": str(tmp_path)},  # killed too early, it cannot clean up
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert daemon.stdout is not None
     with daemon:
