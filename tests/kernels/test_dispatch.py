@@ -13,16 +13,7 @@ from inferd_kernels.rmsnorm import ADD_RMSNORM, RMSNORM
 from inferd_kernels.rope import ROPE
 
 POINTWISE: list[Op[..., Any]] = [RMSNORM, ADD_RMSNORM, ROPE, GATED]
-OPS = [ATTENTION, KV_WRITE, LINEAR, LINEAR_F32, *POINTWISE]
-    ATTENTION,
-    KV_WRITE,
-    RMSNORM,
-    ADD_RMSNORM,
-    ROPE,
-    GATED,
-    LINEAR,
-    LINEAR_F32,
-]
+OPS: list[Op[..., Any]] = [ATTENTION, KV_WRITE, LINEAR, LINEAR_F32, *POINTWISE]
 
 
 def double(x: int) -> int:
