@@ -15,10 +15,10 @@ T = TypeVar("T", int, float)
 GREEDY_BELOW = 1e-5
 """Temperatures below this mean greedy: dividing by them would overflow float32."""
 
-FEW = 1024
+FEW = 256
 """Where filters leave at most so many candidates, only these are looked at."""
 
-NUCLEUS_GUESS = 1024
+NUCLEUS_GUESS = 256
 """Tokens looked at first for top_p; rows whose nucleus is larger sort the whole vocabulary."""
 
 
@@ -67,7 +67,7 @@ def _draw(logits: torch.Tensor, draws: list[Draw]) -> torch.Tensor:
     seeds = seed_tensor([draw.seed for draw in draws], x.device)
     stream = streams(seeds, torch.tensor([draw.position for draw in draws], device=x.device))
     width = int((x > -torch.inf).sum(-1).max())
-    if width <= min(FEW, x.shape[-1] // 2):
+    if width <= min(FEW, x.shape[-1] // 8):
         return _race(*x.topk(width), stream)
     return _race(x, torch.arange(x.shape[-1], device=x.device), stream)
 

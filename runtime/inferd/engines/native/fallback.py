@@ -174,6 +174,8 @@ def load_weights(folder: Path, config: PreTrainedConfig, dtype: torch.dtype | No
             local_files_only=True,
             output_loading_info=True,
         )
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         raise StartError(
             "bad_weights", f"transformers cannot load the weights: {error}", log=repr(error)

@@ -94,10 +94,9 @@ def paged_attention(
     batch = current.batch
     keys, values = batch.kv_cache[current.layer]
     current.layer += 1
-    head_dim = keys.shape[-1]
-    kv_write(_rows(key, head_dim), _rows(value, head_dim), keys, values, batch.slot_mapping)
+    kv_write(_rows(key, keys), _rows(value, values), keys, values, batch.slot_mapping)
     out = attention(
-        _rows(query, head_dim),
+        _rows(query, keys),
         keys,
         values,
         batch.block_tables,
@@ -109,13 +108,14 @@ def paged_attention(
         window=sliding_window or 0,
         softcap=softcap or 0.0,
     )
-    return out[None, ..., :value_width], None
+    return out[None, ..., :value_width].to(query.dtype), None
 
 
-def _rows(x: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """[1, H, T, D] → [T, H, head_dim]; heads narrower than the cache's are padded with zeros."""
-    rows = x[0].transpose(0, 1)
-    return rows if rows.shape[-1] == head_dim else pad(rows, (0, head_dim - rows.shape[-1]))
+def _rows(x: torch.Tensor, cache: torch.Tensor) -> torch.Tensor:
+    """[1, H, T, D] → [T, H, the cache's width] of its dtype; narrower heads end in zeros."""
+    rows = x[0].transpose(0, 1).to(cache.dtype)
+    missing = cache.shape[-1] - rows.shape[-1]
+    return pad(rows, (0, missing)) if missing else rows
 
 
 def _problem(

@@ -38,7 +38,7 @@ def own_code(config: PreTrainedConfig, what: str) -> Iterator[None]:
     """A model's own code runs inside, which may raise anything: StartError(unsupported) then."""
     try:
         yield
-    except StartError:
+    except (StartError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
@@ -117,10 +117,21 @@ def check_calls(config: PreTrainedConfig, calls: list[LayerCall]) -> None:
             config,
             f"it has {text.num_hidden_layers} layers and {len(calls)} of them are attention",
         )
-    kinds = getattr(text, "layer_types", None) or [None] * len(calls)
-    for i, (call, kind) in enumerate(zip(calls, kinds, strict=True)):
-        if kind is not None and (kind == "sliding_attention") != (call.window > 0):
-            raise unsupported(config, f"layer {i} is {kind} and asks for a window of {call.window}")
+    _check_windows(config, [call.window for call in calls])
+
+
+def _check_windows(config: PreTrainedConfig, windows: list[int]) -> None:
+    """Refuse code whose windows are only in its masks: the probe is too short to show that."""
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None)
+    if kinds is None:
+        used = getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True)
+        if used and not any(windows):
+            raise unsupported(config, "its sliding window does not reach the attention interface")
+        return
+    for i, (kind, window) in enumerate(zip(kinds, windows, strict=True)):
+        if (kind == "sliding_attention") != (window > 0):
+            raise unsupported(config, f"layer {i} is {kind} and asks for a window of {window}")
 
 
 def probes(vocab_size: int) -> list[torch.Tensor]:
@@ -136,7 +147,7 @@ def expected_logprobs(causal: Causal) -> list[torch.Tensor]:
     """Log-softmax of each probe by the model's own eager attention, per probe [length, vocab]."""
     paged = causal.config._attn_implementation
     causal.set_attn_implementation("eager")
-    vocab_size = causal.get_input_embeddings().weight.shape[0]
+    vocab_size = causal.get_output_embeddings().weight.shape[0]
     expected = [
         causal(input_ids=tokens[None].to(causal.device), use_cache=False).logits[0]
         for tokens in probes(vocab_size)
