@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from inferd.cli import main
 
-from tests.engines.native import tiny
+from tests.engines.native import tiny, tiny_fallback
 
 KV_PER_TOKEN = 3 * 2 * 3 * 10 * 4  # layers, keys and values, heads, width, bytes of float32
 
@@ -58,6 +58,12 @@ def test_says_the_smallest_change_that_fits(folder: Path) -> None:
     assert "Error: A sequence of 128 tokens needs" in output
     assert f"--kv-cache-bytes {8 * 16 * KV_PER_TOKEN}" in output
     assert "runner" in output
+
+
+def test_names_the_fallback_and_why_it_is_needed(tmp_path: Path) -> None:
+    output = plan(tiny_fallback.write_checkpoint("gpt-neox", tmp_path))
+    assert re.search(r"runner +transformers\n +The architecture GPTNeoXForCausalLM", output)
+    assert re.search(rf"KV per token +{3 * 2 * 60 * 4 / 1024:.1f} KiB", output)
 
 
 def test_a_model_that_nothing_runs_is_refused_with_the_reason(tmp_path: Path) -> None:
