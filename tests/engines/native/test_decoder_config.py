@@ -137,6 +137,14 @@ def test_old_and_new_spellings_of_rope_agree(rope: dict[str, Any]) -> None:
     assert parse_config(LLAMA).layers[0].rope != new.layers[0].rope
 
 
+def test_rope_scaling_added_to_a_new_file_is_heeded() -> None:
+    base = {**LLAMA, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}
+    scaling = {"factor": 4.0, "original_max_position_embeddings": 128}
+    added = parse_config({**base, "rope_scaling": {**scaling, "type": "yarn"}})
+    new = {**scaling, "rope_type": "yarn", "rope_theta": 5e5}
+    assert added == parse_config({**LLAMA, "rope_parameters": new})
+
+
 def test_old_and_new_spellings_of_gemma3_agree() -> None:
     new = config_of("gemma3")
     old = {

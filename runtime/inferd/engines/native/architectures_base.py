@@ -9,7 +9,12 @@ from inferd_kernels.activation import Kind as Activation
 
 from inferd.engines.native.decoder_config import DecoderConfig, LayerSpec, MoESpec
 from inferd.engines.native.decoder_settings import Settings
-from inferd.engines.native.rope_settings import context_length, flat_settings, parse_rope
+from inferd.engines.native.rope_settings import (
+    context_length,
+    flat_settings,
+    overlaid,
+    parse_rope,
+)
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",
@@ -120,7 +125,7 @@ def late_layers(config: Settings, base: DecoderConfig) -> list[bool]:
 def optionally_windowed(
     config: Settings, base: DecoderConfig, sliding: list[bool]
 ) -> DecoderConfig:
-    """As `_windowed_by_layer` where `use_sliding_window` says so."""
+    """As `windowed_by_layer` where `use_sliding_window` says so."""
     if config.flag("use_sliding_window"):
         return windowed_by_layer(config, base, sliding)
     config.ignore("sliding_window", "layer_types")
@@ -162,9 +167,8 @@ def sparse(base: DecoderConfig, moe: MoESpec, layers: list[bool] | None = None) 
 def ropes_by_kind(config: Settings) -> tuple[Settings, Settings]:
     """Rope settings of full and of sliding layers. Before transformers 5 only full ones had any."""
     nested = config.section("rope_parameters") or Settings({})
-    full = nested.section("full_attention") or config.section("rope_scaling")
-    local = nested.section("sliding_attention")
-    return full or Settings({}, "config.json: rope_parameters"), local or Settings({})
+    full = overlaid(nested.section("full_attention"), config.section("rope_scaling"))
+    return full, overlaid(nested.section("sliding_attention"), None)
 
 
 def with_local_rope(

@@ -48,9 +48,16 @@ Formula = Callable[[Settings, RopeContext], tuple[torch.Tensor, float]]
 
 
 def flat_settings(config: Settings) -> Settings:
-    """`rope_parameters` (transformers 5) or `rope_scaling` (before), or nothing set."""
-    old, new = config.section("rope_scaling"), config.section("rope_parameters")
-    return new or old or Settings({}, "config.json: rope_parameters")
+    """`rope_parameters` (transformers 5) with `rope_scaling` (before) over it, as people add it."""
+    return overlaid(config.section("rope_parameters"), config.section("rope_scaling"))
+
+
+def overlaid(new: Settings | None, old: Settings | None) -> Settings:
+    """Rope settings in the new spelling, overruled by those in the old; either may be absent."""
+    values = dict(new.values) if new else {}
+    if old:
+        values |= {**old.values, "rope_type": rope_type(old)}
+    return Settings(values, (old or new or Settings({}, "config.json: rope_parameters")).where)
 
 
 def rope_type(rope: Settings) -> str:
