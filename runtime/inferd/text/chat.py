@@ -133,7 +133,7 @@ def _tool_call(call: ToolCall, path: str) -> dict[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = msgspec.json.decode(arguments or "{}")
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             arguments = None
     if not isinstance(arguments, dict):
         raise InvalidRequest("Must be a JSON object", f"{path}.function.arguments")
