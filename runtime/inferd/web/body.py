@@ -27,6 +27,7 @@ _JSON_NAMES = {
     "object": "an object",
     "null": "null",
 }
+_PYDANTIC_NAMES = {"str": "string", "array": "list", "object": "dict"}
 
 
 def top_level(body: bytes) -> dict[str, msgspec.Raw]:
@@ -106,7 +107,8 @@ def _invalid(text: str, under: str = "") -> InvalidRequest:
         wanted = " or ".join(_JSON_NAMES.get(name, name) for name in types)
         got = _JSON_NAMES.get(expected[2], expected[2])
         message = f"{subject} must be {wanted}, not {got}"
-        return InvalidRequest(message, param or None, kind=f"{types[-1]}_type")
+        kind = _PYDANTIC_NAMES.get(types[-1], types[-1])
+        return InvalidRequest(message, param or None, kind=f"{kind}_type")
     return InvalidRequest(f"{subject} is not valid: {problem}", param or None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -44,7 +45,7 @@ class Completions:
         check_unknown(top_level(exchange.body), _known)
         request = parse(exchange.body, _decoder)
         generates = generates_of(request)
-        form = CompletionForm(request, len(generates), exchange.id, int(self._now()))
+        form = CompletionForm(request, exchange.id, int(self._now()))
         async with open_streams(self._service, generates, exchange.caller, exchange.id) as outputs:
             if request.stream:
                 plan = UsagePlan(request.stream_options, bare=lambda: form.reply([]))
@@ -87,16 +88,14 @@ def prompts_of(request: CompletionRequest) -> list[str | tuple[int, ...]]:
 class CompletionForm:
     """How one request's answer is written, whole or in chunks."""
 
-    def __init__(
-        self, request: CompletionRequest, prompts: int, request_id: str, created: int
-    ) -> None:
+    def __init__(self, request: CompletionRequest, request_id: str, created: int) -> None:
         self._request = request
         self._n = request.n or 1
         self._id = f"cmpl-{request_id}"
         self._created = created
         self._echoes_scores = bool(request.echo) and request.logprobs is not None
         name = TokenNames(as_ids=bool(request.return_tokens_as_token_ids))
-        self._scores = [CompletionScores(name) for _ in range(prompts * self._n)]
+        self._scores = defaultdict[int, CompletionScores](lambda: CompletionScores(name))
         self._prompt_texts: dict[int, str] = {}
 
     def whole(self, answer: Answer) -> Reply[CompletionChoice]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from inferd.errors import InvalidRequest
 from inferd.messages import Message, ToolCall, ToolCallFunction
 from inferd.web.body import check_depth, convert
@@ -51,10 +53,20 @@ def _part(part: Part, at: str) -> str:
 
 
 def _call(call: ToolCallIn, at: str) -> ToolCall:
-    arguments = call.function.arguments
-    check_depth(arguments, f"{at}.function.arguments")
-    function = ToolCallFunction(call.function.name, "{}" if arguments is None else arguments)
-    return ToolCall(function, id=call.id or "")
+    at = f"{at}.function.arguments"
+    arguments = call.function.arguments or {}
+    if isinstance(arguments, str):
+        arguments = _object(arguments, at)
+    check_depth(arguments, at)
+    return ToolCall(ToolCallFunction(call.function.name, arguments), id=call.id or "")
+
+
+def _object(text: str, at: str) -> dict[str, Any]:
+    """Clients send arguments as the JSON text that they got."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidRequest(f"`{at}` must be a JSON object", at) from None
 
 
 def tools_of(request: ChatRequest) -> tuple[dict[str, Any], ...]:

@@ -1,0 +1,145 @@
+"""A live HTTP server over the echo engine, on a thread, for clients to talk to.
+
+One token is one byte. The echo engine repeats the prompt, so a completion of `abc` is `abcabc…`,
+and a chat repeats its templated prompt up to the first `<|im_end|>`, which ends a turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import httpx
+import uvicorn
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from inferd.admission import Admission
+from inferd.auth import Auth
+from inferd.engines import echo
+from inferd.engines.base import EngineSpec
+from inferd.engines.local import LocalEngine
+from inferd.messages import EngineStats
+from inferd.metrics import Metrics
+from inferd.registry import Deployment, Registry
+from inferd.service import Service
+from inferd.text import tokenizer as text_tokenizer
+from inferd.text.chat import ChatTemplate
+from inferd.text.model import TextModel
+from inferd.web.app import create_app
+
+T = TypeVar("T")
+
+NOW = 1_700_000_000.5
+TEMPLATE = """\
+{%- if tools %}{{ tools | tojson }}{% endif %}
+{%- for message in messages %}
+{{- '<|im_start|>' + message.role + ':' + message.content }}
+{%- if message.tool_calls %}{{ message.tool_calls | tojson }}{% endif %}
+{{- '<|im_end|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant:' }}{% endif %}
+"""
+
+
+def byte_tokenizer() -> text_tokenizer.Tokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({char: i for i, char in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(
+        [AddedToken(text, normalized=False) for text in ("<|im_start|>", "<|im_end|>")]
+    )
+    return text_tokenizer.Tokenizer(tokenizer.to_str().encode(), {"eos_token": "<|im_end|>"})
+
+
+def echo_text() -> TextModel:
+    tokenizer = byte_tokenizer()
+    assert tokenizer.eos_id is not None
+    return TextModel(
+        tokenizer,
+        ChatTemplate({"default": TEMPLATE}, tokenizer.special_tokens),
+        eos_ids=frozenset({tokenizer.eos_id}),
+    )
+
+
+class Site:
+    """A server of the model `echo`; a context manager.
+
+    Args:
+        options: the echo engine's, like `delay=0.01`.
+        limit: sequences in flight.
+    """
+
+    def __init__(
+        self,
+        options: str = "",
+        *,
+        keys: Sequence[str] = (),
+        limit: int = 1024,
+        start: bool = True,
+        **web: Any,
+    ) -> None:
+        spec = EngineSpec(engine="echo", model=f"echo:vocab_size=258,{options}")
+        self.engine = LocalEngine(echo.create, spec)
+        self.registry = Registry()
+        self.admission = Admission(limit)
+        self.text = echo_text()
+        self._start = start
+        metrics = Metrics()
+        self.service = Service(self.registry, self.admission, metrics, entropy=lambda: 7)
+        self.app = create_app(
+            self.service,
+            self.registry,
+            self.admission,
+            metrics,
+            Auth(keys),
+            now=lambda: NOW,
+            **web,
+        )
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio would not
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._loop = asyncio.new_event_loop()
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self.app, log_config=None, access_log=False, lifespan="off", ws="none", loop="none"
+            )
+        )
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="site")
+
+    def __enter__(self) -> Site:
+        self._thread.start()
+        assert self._ready.wait(30)
+        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` in the server's event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def stats(self) -> EngineStats:
+        return self.run(self.engine.stats())
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._main())
+
+    async def _main(self) -> None:
+        if self._start:
+            await self.engine.start(lambda _: None)
+        self.registry.add(Deployment("echo", self.engine, self.text, int(NOW), ("echo/alias",)))
+        self._loop.call_soon(self._ready.set)
+        await self._server.serve(sockets=[self._listener])
+        if self._start:
+            await self.engine.close()

@@ -1,0 +1,219 @@
+"""Bodies that no honest client sends: always a 4xx that names the field, never a 500."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from inferd.web.deepinfra import TextRequest
+from inferd.web.openai.schema import ChatRequest, CompletionRequest
+
+CHAT = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+COMPLETION = {"model": "echo", "prompt": "abc", "max_tokens": 2}
+NATIVE = {"input": "abc", "max_new_tokens": 2}
+ROUTES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": COMPLETION,
+    "/v1/inference/echo": NATIVE,
+}
+SCHEMAS: dict[str, type[msgspec.Struct]] = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/inference/echo": TextRequest,
+}
+JSON_HEADER = {"content-type": "application/json"}
+
+
+def status_and_param(reply: httpx.Response) -> tuple[int, str | None]:
+    """Checks that the reply is an error of its route's family."""
+    body = reply.json()
+    if reply.request.url.path.startswith("/v1/inference"):
+        detail = body["detail"]
+        if isinstance(detail, dict):
+            return reply.status_code, None
+        return reply.status_code, ".".join(map(str, detail[0]["loc"][1:]))
+    error = body["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    return reply.status_code, error["param"]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"null",
+        b"3",
+        b'"text"',
+        b"[]",
+        b"[{}]",
+        b"{",
+        b"{}}",
+        b'{"model": "echo",}',
+        b'{"model": "echo"} trailing',
+        b"{'model': 'echo'}",
+        b'{"temperature": NaN}',
+        b'{"temperature": Infinity}',
+        b'{"model": "\xff\xfe"}',
+        b'{"model": "\\ud800"}',
+        b'{"model": "\\ud800\\u0041"}',
+        b"\xef\xbb\xbf{}",
+        b"\x00",
+        b"\xff" * 1000,
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'--boundary\r\nContent-Disposition: form-data; name="input"\r\n\r\nx\r\n--boundary--',
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+def test_what_is_not_a_json_object_is_refused(http: httpx.Client, path: str, body: bytes) -> None:
+    reply = http.post(path, content=body, headers=JSON_HEADER)
+    assert status_and_param(reply)[0] == (422 if "inference" in path else 400)
+
+
+FIELDS = [(path, name) for path, s in SCHEMAS.items() for name in s.__struct_fields__]
+WRONG: list[Any] = [
+    *("x" * 70_000, "\x00", -1, 2**63, 10**400, 1.5, -1e308, True),
+    *([[[]]], [None], ["a", 1], [{}], {"": None}, {"type": 3}, {"9" * 5000: 1}),
+]
+
+
+@pytest.mark.parametrize(("path", "name"), FIELDS)
+def test_every_field_survives_every_kind_of_value(http: httpx.Client, path: str, name: str) -> None:
+    for value in WRONG:
+        reply = http.post(path, json=ROUTES[path] | {name: value})
+        if reply.status_code == 200:
+            continue
+        status, param = status_and_param(reply)
+        assert status in (400, 404, 422), (value, reply.text)
+        if status != 404 and "context length" not in reply.text:
+            assert param is not None, (value, reply.text)
+
+
+@pytest.mark.parametrize(("path", "name"), FIELDS)
+def test_a_wrong_type_is_answered_with_the_fields_name(
+    http: httpx.Client, path: str, name: str
+) -> None:
+    nonsense = {"no": {"such": ["thing"]}}
+    if name in ("chat_template_kwargs", "reasoning", "stream_options"):
+        nonsense = ["no"]  # type: ignore[assignment]
+    status, param = status_and_param(http.post(path, json=ROUTES[path] | {name: nonsense}))
+    assert status in (400, 422)
+    assert param is not None
+    assert param.split(".")[0] == name
+
+
+def test_a_repeated_key_counts_once(http: httpx.Client) -> None:
+    body = b'{"model": "nope", "prompt": "ab", "max_tokens": 1, "model": "echo", "n": 0, "n": 1}'
+    assert http.post("/v1/completions", content=body).status_code == 200
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"properties": [value]}
+    return value
+
+
+@pytest.mark.parametrize("depth", [100, 400])
+def test_deep_values_that_a_template_would_walk_are_refused(http: httpx.Client, depth: int) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": nested(depth)}}
+    call = {"function": {"name": "f", "arguments": nested(depth)}}
+    text_call = {"function": {"name": "f", "arguments": json.dumps(nested(depth))}}
+    bomb = {"function": {"name": "f", "arguments": "[" * 100_000}}
+    for fields in (
+        {"tools": [tool]},
+        {"chat_template_kwargs": {"enable_thinking": nested(depth)}},
+        {"messages": [{"role": "assistant", "content": "", "tool_calls": [call]}]},
+        {"messages": [{"role": "assistant", "content": "", "tool_calls": [text_call]}]},
+        {"messages": [{"role": "assistant", "content": "", "tool_calls": [bomb]}]},
+    ):
+        reply = http.post("/v1/chat/completions", json=CHAT | fields)
+        assert status_and_param(reply)[0] == 400, reply.text
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([], "messages"),
+        ([3], "messages.0"),
+        ([{}], "messages.0.role"),
+        ([{"role": "king", "content": "x"}], "messages.0.role"),
+        ([{"role": "user"}], "messages.0.content"),
+        ([{"role": "user", "content": None}], "messages.0.content"),
+        ([{"role": "user", "content": 3}], "messages.0.content"),
+        ([{"role": "user", "content": [3]}], "messages.0.content.0"),
+        ([{"role": "user", "content": [{"text": "x"}]}], "messages.0.content.0.type"),
+        ([{"role": "user", "content": [{"type": "text"}]}], "messages.0.content.0.text"),
+        ([{"role": "user", "content": "x", "name": 3}], "messages.0.name"),
+        (
+            [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 3}}]}],
+            "messages.0.tool_calls.0.function.arguments",
+        ),
+        (
+            [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}],
+            "messages.0.tool_calls.0.function.arguments",
+        ),
+        (
+            [{"role": "user", "content": "x", "tool_calls": [{"function": {"name": "f"}}]}],
+            "messages.0.tool_calls",
+        ),
+    ],
+)
+def test_a_wrong_message_is_named(http: httpx.Client, messages: Any, param: str) -> None:
+    reply = http.post("/v1/chat/completions", json=CHAT | {"messages": messages})
+    assert status_and_param(reply) == (400, param)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.sampled_from(["user", "assistant", "text", "function", "echo", "raw"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["role", "content", "type", "text", "function", "name", "1", "tool_calls"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_random_bodies_never_break_the_server(
+    http: httpx.Client, path: str, data: st.DataObject
+) -> None:
+    names = sorted(SCHEMAS[path].__struct_fields__)
+    fields = data.draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=4))
+    fields.pop("stream", None)  # a stream's status says nothing
+    reply = http.post(path, json=ROUTES[path] | fields)
+    assert reply.status_code in (200, 400, 404, 422), reply.text
+    if reply.status_code != 200:
+        status_and_param(reply)
+
+
+def test_the_server_still_serves(http: httpx.Client) -> None:
+    reply = http.post("/v1/completions", json=COMPLETION)
+    assert reply.json()["choices"][0]["text"] == "ab"
