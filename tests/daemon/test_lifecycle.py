@@ -76,7 +76,7 @@ def test_answers(running: Daemon) -> None:
 
 def test_alive_but_not_ready_while_loading(start: Start) -> None:
     port = free_port()
-    daemon = start(engine="load_bytes=4000,load_delay=0.2", port=port)
+    daemon = start(engine="load_bytes=4000,load_delay=30", port=port)
     url = f"http://127.0.0.1:{port}"
     daemon.line("Loading weights: ")
     assert httpx.get(f"{url}/health/live").status_code == 200
@@ -84,8 +84,6 @@ def test_alive_but_not_ready_while_loading(start: Start) -> None:
     refused = httpx.post(f"{url}/v1/chat/completions", json=chat("abc", 1))
     assert refused.status_code == 503
     assert "retry-after" in refused.headers
-    assert daemon.url == url
-    assert httpx.get(f"{url}/health/ready").status_code == 200
 
 
 def test_json_logs_are_json_on_every_line(start: Start) -> None:
@@ -158,7 +156,7 @@ def test_an_idle_daemon_ends_at_once_and_leaves_nothing(start: Start) -> None:
 
 
 def test_a_signal_while_loading_ends_it(start: Start) -> None:
-    daemon = start(engine="load_bytes=4000,load_delay=5")
+    daemon = start(engine="load_bytes=4000,load_delay=30")
     daemon.line("Loading weights: ")
     children = daemon.children
     assert children

@@ -92,7 +92,7 @@ def test_serve_draws_a_bar(model_folder: Path) -> None:
 
 
 def test_an_interrupted_start_gives_the_cursor_back(model_folder: Path) -> None:
-    engine = "echo:load_bytes=4000,load_delay=5"
+    engine = "echo:load_bytes=4000,load_delay=30"
     with terminal("serve", str(model_folder), "--engine", engine, "--port", "0") as serve:
         serve.expect(re.escape("\x1b[?25l"))  # hidden
         serve.process.send_signal(signal.SIGINT)
