@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from openai import OpenAI
+
 from tests.web.site_under_test import Site
 
 

@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 import httpx
 import uvicorn
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
 from inferd.admission import Admission
 from inferd.auth import Auth
 from inferd.engines import echo
@@ -29,6 +27,7 @@ from inferd.text import tokenizer as text_tokenizer
 from inferd.text.chat import ChatTemplate
 from inferd.text.model import TextModel
 from inferd.web.app import create_app
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 T = TypeVar("T")
 

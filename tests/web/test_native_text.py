@@ -103,7 +103,8 @@ def test_nulls_and_harmless_fields(http: httpx.Client) -> None:
         "temperature top_p min_p top_k repetition_penalty presence_penalty frequency_penalty"
         " stop num_responses response_format seed user webhook prompt_cache_key stream"
     )
-    assert infer(http, **dict.fromkeys(names.split()))["results"]
+    nulls: dict[str, Any] = dict.fromkeys(names.split())
+    assert infer(http, **nulls)["results"]
 
 
 @pytest.mark.parametrize(

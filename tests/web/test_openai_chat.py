@@ -9,9 +9,11 @@ import httpx
 import openai
 import pytest
 from openai import OpenAI
+from openai.types.chat import ChatCompletionMessageParam
+
 from tests.web.site_under_test import NOW, Site
 
-HI = [{"role": "user", "content": "Hi"}]
+HI: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
 REPLY = "user:Hi"  # see site_under_test
 
 
@@ -46,7 +48,7 @@ def refusal(http: httpx.Client, **fields: Any) -> dict[str, Any]:
 
 
 def test_an_answer_through_the_client(client: OpenAI) -> None:
-    answer = client.chat.completions.create(model="echo", messages=HI)  # type: ignore[call-overload]
+    answer = client.chat.completions.create(model="echo", messages=HI)
     assert answer.id.startswith("chatcmpl-")
     assert answer.object == "chat.completion"
     assert answer.created == int(NOW)
@@ -54,6 +56,7 @@ def test_an_answer_through_the_client(client: OpenAI) -> None:
     assert answer.choices[0].message.role == "assistant"
     assert answer.choices[0].message.content == REPLY
     assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
     assert answer.usage.prompt_tokens == 20
     assert answer.usage.completion_tokens == len(REPLY) + 2
     assert answer.usage.total_tokens == 20 + len(REPLY) + 2
@@ -64,7 +67,7 @@ def test_both_prefixes_stream_to_the_client(site: Site, base: str) -> None:
     with OpenAI(base_url=site.url + base, api_key="any", max_retries=0) as client:
         stream = client.chat.completions.create(
             model="echo",
-            messages=HI,  # type: ignore[arg-type]
+            messages=HI,
             stream=True,
         )
         received = list(stream)
@@ -136,7 +139,7 @@ def test_streamed_and_whole_texts_are_equal(http: httpx.Client) -> None:
 def test_logprobs(client: OpenAI) -> None:
     answer = client.chat.completions.create(
         model="echo",
-        messages=HI,  # type: ignore[arg-type]
+        messages=HI,
         logprobs=True,
         top_logprobs=2,
         max_tokens=3,
@@ -148,7 +151,7 @@ def test_logprobs(client: OpenAI) -> None:
     second = logprobs.content[1]
     assert second.logprob == pytest.approx(-0.6931, abs=1e-3)
     assert second.bytes == [ord("u")]
-    assert [each.token for each in second.top_logprobs][0] == "u"
+    assert second.top_logprobs[0].token == "u"
     assert len(second.top_logprobs) == 2
 
 
@@ -358,7 +361,7 @@ def test_ranges_are_checked_in_the_dialects_own_words(http: httpx.Client) -> Non
 
 def test_an_unknown_model_is_a_404_that_clients_know(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
-        client.chat.completions.create(model="nope", messages=HI)  # type: ignore[call-overload]
+        client.chat.completions.create(model="nope", messages=HI)
     assert caught.value.code == "model_not_found"
     assert caught.value.param == "model"
 
