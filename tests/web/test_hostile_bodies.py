@@ -213,6 +213,24 @@ def test_random_bodies_never_break_the_server(
         status_and_param(reply)
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({f"unknown{i}": 1 for i in range(200_000)}, "unknown0"),
+        ({"messages": [{"role": "user", "content": ""}] * 200_000}, "messages"),
+        ({"tools": [{}] * 200_000}, "tools"),
+        ({"logit_bias": {str(i): 1 for i in range(200_000)}}, "logit_bias"),
+        ({"stop": ["x"] * 200_000}, "stop"),
+        ({"stop_token_ids": [1] * 200_000}, "stop_token_ids"),
+    ],
+)
+def test_too_many_of_anything_is_refused_by_count(
+    http: httpx.Client, fields: dict[str, Any], param: str
+) -> None:
+    reply = http.post("/v1/chat/completions", json=CHAT | fields)
+    assert status_and_param(reply) == (400, param)
+
+
 def test_the_server_still_serves(http: httpx.Client) -> None:
     reply = http.post("/v1/completions", json=COMPLETION)
     assert reply.json()["choices"][0]["text"] == "ab"

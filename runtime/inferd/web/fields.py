@@ -21,6 +21,8 @@ from inferd.errors import InvalidRequest
 
 _log = logging.getLogger("inferd.web")
 
+MAX_UNKNOWN = 64  # each costs a search for its nearest spelling
+
 HARMLESS = frozenset(
     {
         "fail_fast",
@@ -80,7 +82,10 @@ def check_unknown(fields: Mapping[str, msgspec.Raw], known: frozenset[str]) -> N
     Raises:
         InvalidRequest: case 2 or 3.
     """
-    for name in fields.keys() - known - HARMLESS:
+    unknown = [name for name in fields if name not in known and name not in HARMLESS]
+    if len(unknown) > MAX_UNKNOWN:
+        raise InvalidRequest(f"More than {MAX_UNKNOWN} unknown fields", unknown[0][:64])
+    for name in unknown:
         if name in NOT_SUPPORTED:
             _check_neutral(name, msgspec.json.decode(fields[name]), NOT_SUPPORTED[name])
         elif near := _nearest(name, known):

@@ -12,11 +12,20 @@ from inferd.messages import Message, ToolCall, ToolCallFunction
 from inferd.web.body import check_depth, convert
 from inferd.web.openai.schema import ChatRequest, MessageIn, Part, Tool, ToolCallIn
 
+MAX_MESSAGES = 16_384
+MAX_TOOLS = 1024
+
 
 def messages_of(request: ChatRequest) -> tuple[Message, ...]:
     if not request.messages:
         raise InvalidRequest("`messages` must not be empty", "messages")
+    _check_count("messages", len(request.messages), MAX_MESSAGES)
     return tuple(_message(each, f"messages.{i}") for i, each in enumerate(request.messages))
+
+
+def _check_count(name: str, count: int, most: int) -> None:
+    if count > most:
+        raise InvalidRequest(f"`{name}` holds {count} entries, at most {most} are allowed", name)
 
 
 def _message(message: MessageIn, at: str) -> Message:
@@ -72,6 +81,7 @@ def _object(text: str, at: str) -> dict[str, Any]:
 def tools_of(request: ChatRequest) -> tuple[dict[str, Any], ...]:
     """The tools that the template shows to the model."""
     tools = request.tools or []
+    _check_count("tools", len(tools), MAX_TOOLS)
     convert(tools, list[Tool], under="tools")
     check_depth(tools, "tools")
     choice = request.tool_choice

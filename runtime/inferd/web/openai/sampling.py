@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inferd.errors import InvalidRequest
+from inferd.text.sampling import MAX_LOGIT_BIAS
 from inferd.web.openai.schema import Common
 
 _TOKEN_ID = re.compile(r"[0-9]{1,10}")
@@ -56,6 +57,8 @@ def check_response_format(response_format: Mapping[str, Any] | None) -> None:
 
 
 def _logit_bias(biases: Mapping[str, float]) -> dict[int, float]:
+    if len(biases) > MAX_LOGIT_BIAS:  # before working through them
+        raise InvalidRequest(f"At most {MAX_LOGIT_BIAS} tokens can be biased", "logit_bias")
     for key in biases:
         if not _TOKEN_ID.fullmatch(key):
             raise InvalidRequest("The keys of `logit_bias` must be token ids", "logit_bias")
