@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inferd.web.deepinfra import TextRequest
-from inferd.web.openai.schema import ChatRequest, CompletionRequest
+from inferd.web.openai.schema import ChatRequest, Common, CompletionRequest
 
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
 COMPLETION = {"model": "echo", "prompt": "abc", "max_tokens": 2}
@@ -79,7 +79,12 @@ def test_what_is_not_a_json_object_is_refused(http: httpx.Client, path: str, bod
     assert status_and_param(reply)[0] == (422 if "inference" in path else 400)
 
 
-FIELDS = [(path, name) for path, s in SCHEMAS.items() for name in s.__struct_fields__]
+FIELDS = [
+    (path, name)
+    for path, schema in SCHEMAS.items()
+    for name in schema.__struct_fields__
+    if schema is not ChatRequest or name not in Common.__struct_fields__  # tried as completions
+]
 WRONG: list[Any] = [
     *("x" * 70_000, "\x00", -1, 2**63, 10**400, 1.5, -1e308, True),
     *([[[]]], [None], ["a", 1], [{}], {"": None}, {"type": 3}, {"9" * 5000: 1}),
