@@ -49,11 +49,11 @@ _LIMITS = """
 """
 
 _RUN = """
-One run: {step} of {steps} steps, {read:.1f} million tokens read, of which {learned:.1f} million
-learned (the assistant's own words and plain texts), in {minutes:.0f} minutes with {threads} threads
+One run: {step} of {steps} steps, {read:.1f} million tokens read (padding too), of which
+{learned:.1f} million learned (the assistant's own words and plain texts), in {minutes:.0f} minutes with {threads} threads
 of a CPU that other work shared ({rate} tokens/s on average). Muon for the layers' matrices (peak
 rate {muon_lr}), AdamW for the rest ({adam_lr}), bfloat16 products over float32 weights, seed
-{seed}; {warmup} steps of warm-up, a plateau, and a linear cool-down over the last {cooldown:.0%} of steps.
+{seed}; {warmup} steps of warm-up, a plateau, and a linear cool-down over the last {cooldown:.0%}.
 Training loss over the last steps: {loss:.3f} nats per token.
 """
 
@@ -63,8 +63,8 @@ _MEASURED = """
 Greedy decoding in float32 through the chat template, {examples_per_skill} examples per skill, seed
 {seed}. A reply counts when it is exactly the reference (for small talk one of the known answers;
 for stories the hero asked for and a proper end) and the model stopped by itself. Held out are
-number pairs, words, names, tools (verb and noun together), wordings of small talk, and for facts and
-products the pairing of a fact with a way to ask for it (the fact itself is in the training).
+number pairs, words, names, tools (verb and noun together), wordings of small talk, and for facts
+and products the pairing of a fact with a way to ask for it (the fact itself is in the training).
 
 | Skill | Right |
 |---|---|"""
