@@ -18,7 +18,6 @@ from inferd.registry import Deployment, Registry
 from inferd.service import Service
 from inferd.text.chat import ChatTemplate
 from inferd.text.model import TextModel
-
 from tests.text import samples, templates
 
 TOKENIZER = samples.byte_level()

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from inferd.errors import EngineError, NotFound
-from inferd.messages import EngineInfo, EngineStats, Finish
-from inferd.metrics import Metrics, RequestMetrics
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from inferd.errors import EngineError, NotFound
+from inferd.messages import Begun, EngineInfo, EngineStats
+from inferd.metrics import Metrics, RequestMetrics
 from tests.serving import ask, ids, serving
 
 pytestmark = pytest.mark.anyio
@@ -103,9 +103,9 @@ async def test_a_request_adds_up() -> None:
     request.tokens(0, 1)
     request.tokens(0, 2)
     request.tokens(1, 1)
-    request.timed(Finish("r", "length", queued_s=0.125, prefill_s=0.25, decode_s=0.5))
-    request.choice_done("length", 3)
-    request.choice_done("stop", 1)
+    request.begun(Begun(queued_s=0.125, prefill_s=0.25))
+    request.choice_done(0, "length", 3)
+    request.choice_done(1, "stop", 1)
     request.done()
     samples = await scrape(metrics)
     assert value(samples, "vllm:prompt_tokens_total") == 100
@@ -118,7 +118,7 @@ async def test_a_request_adds_up() -> None:
         ("e2e_request_latency_seconds", 2.0, 1),
         ("request_queue_time_seconds", 0.125, 1),
         ("request_prefill_time_seconds", 0.25, 1),
-        ("request_decode_time_seconds", 0.5, 1),
+        ("request_decode_time_seconds", 0.25, 2),
         ("request_prompt_tokens", 100, 1),
         ("request_generation_tokens", 4, 2),
     ):

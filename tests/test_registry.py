@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
 from inferd.engines import echo
 from inferd.engines.base import EngineSpec
 from inferd.engines.local import LocalEngine
 from inferd.errors import NotFound, Unavailable
 from inferd.registry import Deployment, Registry
-
 from tests.serving import TEXT
 
 pytestmark = pytest.mark.anyio

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import Any
 
 import pytest
+
 from inferd.admission import Admission
 from inferd.engines import echo
 from inferd.engines.base import EngineSpec
@@ -37,7 +38,6 @@ from inferd.messages import (
 from inferd.metrics import Metrics
 from inferd.registry import Deployment, Registry
 from inferd.service import Service
-
 from tests.serving import TEXT, TOKENIZER, Setup, ask, collect, ids, serving, texts, usage
 
 pytestmark = pytest.mark.anyio

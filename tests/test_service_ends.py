@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+
 from inferd.errors import (
     BusyError,
     EngineDead,
@@ -24,7 +25,6 @@ from inferd.messages import (
     Output,
     Start,
 )
-
 from tests.serving import TOKENIZER, ask, collect, ids, serving, texts
 
 LONG = ids("The quick brown fox jumps over the lazy dog. Hello world, hello there!")

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from inferd import hub as hub_module
 from inferd.errors import StartError
 from inferd.hub import Hub
 from inferd.weights import resolve, verify
-
 from tests import hub_server
 from tests.hub_server import COMMIT, HubServer, Repo
 

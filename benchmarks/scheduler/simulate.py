@@ -16,6 +16,8 @@ from random import Random
 from time import process_time
 from typing import Any
 
+from record import save
+
 from inferd_scheduler import SchedulerConfig
 from inferd_scheduler.simulator import CostModel, Simulator
 from inferd_scheduler.workload import (
@@ -27,7 +29,6 @@ from inferd_scheduler.workload import (
     uniform_prompts,
     zipf_prompts,
 )
-from record import save
 
 COST = CostModel(
     step_base_s=5e-3, per_token_s=2.5e-5, per_sequence_s=5e-6, per_context_token_s=2e-9

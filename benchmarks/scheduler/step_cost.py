@@ -15,8 +15,9 @@ from random import Random
 from statistics import median
 from time import perf_counter_ns
 
-from inferd_scheduler import Request, Result, Scheduler, SchedulerConfig, Step
 from record import save
+
+from inferd_scheduler import Request, Result, Scheduler, SchedulerConfig, Step
 
 TARGET_US = 150.0
 RUNNING = 256

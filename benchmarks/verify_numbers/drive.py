@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from inferd.engines.native.core import NativeCore
-from inferd.messages import Fail, Finish, Logprob, PromptScored, Submit, Tokens
+from inferd.messages import Begun, Fail, Finish, Logprob, PromptScored, Submit, Tokens
 
 
 @dataclass(slots=True)
@@ -16,7 +16,13 @@ class Transcript:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[Logprob] = field(default_factory=list)
     prompt: tuple[Logprob, ...] | None = None
+    begun: Begun | None = None
     end: Finish | Fail | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        assert self.begun is not None
+        return self.begun.cached_tokens
 
     @property
     def finish(self) -> Finish:
@@ -44,6 +50,8 @@ def record(transcript: Transcript, event: Tokens | PromptScored | Finish | Fail)
     """Add an event; nothing may follow the end, nor a prompt's scores its first token."""
     assert transcript.end is None, f"{event} after {transcript.end}"
     if isinstance(event, Tokens):
+        assert (event.begun is not None) == (not transcript.tokens)
+        transcript.begun = transcript.begun or event.begun
         transcript.tokens += event.token_ids
         transcript.logprobs += event.logprobs
     elif isinstance(event, PromptScored):

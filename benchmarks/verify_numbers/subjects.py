@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from inferd.engines.native.decoder import load_decoder
-from inferd.engines.native.fallback import load_fallback
 
 from benchmarks.verify_numbers.trials import Subject
+from inferd.engines.native.decoder import load_decoder
+from inferd.engines.native.fallback import load_fallback
 from tests.engines.native import tiny, tiny_fallback
 
 LIMIT = 64  # tokens

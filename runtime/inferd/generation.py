@@ -194,6 +194,10 @@ class Generation:
 
     async def _tokens(self, index: int, event: Tokens) -> Sequence[Output]:
         choice = self._choices[index]
+        if event.begun is not None:
+            self._metrics.begun(event.begun)
+            if index == 0:
+                self._cached_tokens = event.begun.cached_tokens
         chunk = choice.tokens(event)
         if chunk is None:
             return ()
@@ -206,14 +210,11 @@ class Generation:
     async def _finish(self, index: int, event: Finish) -> Sequence[Output]:
         await self._streams.end(index)
         choice = self._choices[index]
-        if index == 0:
-            self._cached_tokens = event.cached_tokens
-        self._metrics.timed(event)
         chunk, done = choice.finish(event)
         return [*([chunk] if chunk else []), self._done(choice, done)]
 
     def _done(self, choice: Choice, done: Done) -> Done:
-        self._metrics.choice_done(done.reason, choice.completion_tokens)
+        self._metrics.choice_done(choice.index, done.reason, choice.completion_tokens)
         return done
 
     def _usage(self) -> Usage:

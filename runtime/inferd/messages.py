@@ -74,12 +74,21 @@ class Logprob(Struct, frozen=True, array_like=True):
     top: tuple[tuple[int, float], ...] = ()
 
 
+class Begun(Struct, frozen=True, array_like=True):
+    """How a sequence came to its first token."""
+
+    queued_s: float  # submit → first scheduled
+    prefill_s: float  # first scheduled → first token
+    cached_tokens: int = 0  # prompt tokens whose KV came from the prefix cache
+
+
 class Tokens(Struct, frozen=True, tag="tokens", omit_defaults=True):
     """New output tokens of one sequence, in order; never empty."""
 
     request_id: str
     token_ids: tuple[int, ...]
     logprobs: tuple[Logprob, ...] = ()  # one per token when asked for, else empty
+    begun: Begun | None = None  # with the sequence's first tokens only
 
 
 class PromptScored(Struct, frozen=True, tag="prompt"):
@@ -95,9 +104,6 @@ class Finish(Struct, frozen=True, tag="finish", omit_defaults=True):
     request_id: str
     reason: FinishReason
     stop_token_id: int | None = None  # the stop token that ended it (it is among the tokens)
-    cached_tokens: int = 0  # prompt tokens whose KV came from the prefix cache
-    queued_s: float = 0.0  # submit → first scheduled
-    prefill_s: float = 0.0  # first scheduled → first token
     decode_s: float = 0.0  # first token → last
     preemptions: int = 0
 

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from inferd.errors import InferdError
-from inferd.messages import EngineInfo, EngineStats, Finish
+from inferd.messages import Begun, EngineInfo, EngineStats
 
 _LABELS = ("model_name", "engine")
 _ENGINE = "0"  # one replica per deployment
@@ -120,6 +120,7 @@ class RequestMetrics:
         self._labels = (model, _ENGINE)
         self._clock = clock
         self._began = began
+        self._first: dict[int, float] = {}  # choice → when its first token came
         self._last: dict[int, float] = {}  # choice → when its newest token came
         # Bound once, since `labels` would cost more than all else that happens to a token.
         self._generated = metrics.generation_tokens.labels(*self._labels)
@@ -141,17 +142,20 @@ class RequestMetrics:
         self._last[index] = now
         self._generated.inc(count)
         if last is None:
+            self._first[index] = now
             self._metrics.ttft.labels(*self._labels).observe(now - self._began)
         else:
             self._itl.observe(now - last)
 
-    def timed(self, finish: Finish) -> None:
-        """The engine's own account of a choice that ran to its end there."""
-        self._metrics.queue.labels(*self._labels).observe(finish.queued_s)
-        self._metrics.prefill.labels(*self._labels).observe(finish.prefill_s)
-        self._metrics.decode.labels(*self._labels).observe(finish.decode_s)
+    def begun(self, begun: Begun) -> None:
+        """The engine's own account of how a choice came to its first token."""
+        self._metrics.queue.labels(*self._labels).observe(begun.queued_s)
+        self._metrics.prefill.labels(*self._labels).observe(begun.prefill_s)
 
-    def choice_done(self, reason: str, completion_tokens: int) -> None:
+    def choice_done(self, index: int, reason: str, completion_tokens: int) -> None:
+        if index in self._first:
+            decode = self._last[index] - self._first[index]
+            self._metrics.decode.labels(*self._labels).observe(decode)
         self._metrics.success.labels(*self._labels, reason).inc()
         self._metrics.output_size.labels(*self._labels).observe(completion_tokens)
 

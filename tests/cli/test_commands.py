@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
 from inferd.cli import COMMANDS, main
 from inferd.config import SPECS
 from inferd.config.sources import flag

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from inferd.cli import main
 
+from inferd.cli import main
 from tests.engines.native import tiny, tiny_fallback
 
 KV_PER_TOKEN = 3 * 2 * 3 * 10 * 4  # layers, keys and values, heads, width, bytes of float32

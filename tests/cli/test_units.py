@@ -7,6 +7,7 @@ import logging
 import shlex
 
 import pytest
+
 from inferd.cli.failure import Failure
 from inferd.cli.terminal import Terminal, curl_line
 from inferd.cli.units import human_bytes, human_seconds

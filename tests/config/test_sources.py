@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from inferd.config import SPECS, ServeConfig, load
 from inferd.config.foreign import NOT_HERE_YET, OTHER_NAMES
 from inferd.errors import StartError

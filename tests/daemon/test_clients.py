@@ -6,8 +6,8 @@ import re
 
 import pytest
 from click.testing import CliRunner, Result
-from inferd.cli import main
 
+from inferd.cli import main
 from tests.daemon.daemons import Daemon, Start
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from inferd.config import load
 from inferd.daemon import Address, engine_spec, listen, seed_source, served_names
 from inferd.errors import StartError, Unavailable

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 from inferd.engines import catalog
 from inferd.engines.base import Engine, EngineSpec, is_terminal
 from inferd.engines.host import HostEngine
@@ -143,7 +144,11 @@ async def test_ends_with_exactly_one_terminal_event(engine: Engine) -> None:
     assert finish.reason == "length"
     assert len(tokens(events)) == 7
     assert {event.request_id for event in events} == {"a"}
-    assert min(finish.queued_s, finish.prefill_s, finish.decode_s) >= 0
+    assert finish.decode_s >= 0
+    begun = [event.begun for event in events if isinstance(event, Tokens)]
+    assert begun[0] is not None
+    assert min(begun[0].queued_s, begun[0].prefill_s) >= 0
+    assert set(begun[1:]) == {None}
 
 
 async def test_info_tells_what_runs(engine: Engine, kind: tuple[str, str]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.echo import EchoCore, Options, create, score
 from inferd.errors import StartError
-from inferd.messages import Event, Fail, Finish, PromptScored, Sampling, Submit, Tokens
+from inferd.messages import Begun, Event, Fail, Finish, PromptScored, Sampling, Submit, Tokens
 
 GREEDY = Sampling(temperature=0.0)
 
@@ -154,9 +155,12 @@ def test_times_are_by_the_clock_it_is_given() -> None:
     ticks = iter(range(100))
     core = EchoCore(EngineSpec(engine="echo"), Options(), clock=lambda: float(next(ticks)))
     core.submit(Submit("a", (1,), 2, GREEDY))
-    finish = [*core.step(), *core.step()][-1]
+    events = [*core.step(), *core.step()]
+    first, finish = events[0], events[-1]
+    assert isinstance(first, Tokens)
+    assert first.begun == Begun(queued_s=1.0, prefill_s=1.0)
     assert isinstance(finish, Finish)
-    assert (finish.queued_s, finish.prefill_s, finish.decode_s) == (1.0, 1.0, 1.0)
+    assert finish.decode_s == 1.0
 
 
 def test_a_folder_as_model_sets_no_options() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.host import HostEngine
 from inferd.engines.process import Limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from inferd.engines import catalog
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.echo import EchoCore, Options, create

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
+
 from inferd.engines import wire
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.echo import create
@@ -29,6 +30,7 @@ from inferd.engines.wire import (
 from inferd.errors import StartError
 from inferd.messages import (
     Abort,
+    Begun,
     EngineStats,
     Fail,
     Finish,
@@ -72,7 +74,8 @@ def test_messages_come_back_as_they_went() -> None:
         PromptScored("a", SCORED),
         Tokens("a", (3, 5), SCORED),
         Tokens("b", (0,)),
-        Finish("a", "stop", 5, 2, 0.1, 0.2, 0.3, 1),
+        Tokens("c", (1,), (), Begun(0.1, 0.2, 3)),
+        Finish("a", "stop", 5, 0.3, 1),
         Fail("b", "capacity", "full", "log"),
     ]
     assert decode_messages(encode(frame)) == frame

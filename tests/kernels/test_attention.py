@@ -9,6 +9,7 @@ from itertools import accumulate
 
 import pytest
 import torch
+
 from inferd_kernels import layout
 from inferd_kernels.attention import attention
 from inferd_kernels.attention import reference as attention_reference

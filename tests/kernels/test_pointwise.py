@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+
 from inferd_kernels import layout
 from inferd_kernels.activation import Kind, gated
 from inferd_kernels.kv_write import kv_write

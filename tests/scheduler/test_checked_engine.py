@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from inferd_scheduler import Request, SchedulerConfig, Step, Work
 from inferd_scheduler.testing import CheckedEngine, digests, expected_output, next_token
 

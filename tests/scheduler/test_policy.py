@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from inferd_scheduler import PolicyName, Request, policy
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from inferd_scheduler.prefix import PrefixIndex, root_key
 
 NAMES = st.text(st.characters(), max_size=3)  # any, lone surrogates too: JSON can carry them

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from inferd_scheduler import PolicyName, Request
 from inferd_scheduler.fair import FairShare
 from inferd_scheduler.policy import ranking

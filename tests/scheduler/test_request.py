@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from inferd_scheduler import Request, State
 from inferd_scheduler.request import MOVES, TERMINAL, Move
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from inferd_scheduler import (
     Failed,
     Finished,
@@ -16,7 +17,6 @@ from inferd_scheduler import (
     SchedulerConfig,
     Token,
 )
-
 from tests.scheduler.harness import Harness
 
 CONFIG = SchedulerConfig(

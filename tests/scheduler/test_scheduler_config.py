@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from inferd_scheduler import SchedulerConfig
 
 GOOD: dict[str, Any] = {

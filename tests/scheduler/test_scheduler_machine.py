@@ -7,8 +7,8 @@ from itertools import count
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from inferd_scheduler import Refused, Request, SchedulerConfig
 
+from inferd_scheduler import Refused, Request, SchedulerConfig
 from tests.scheduler.harness import Harness
 
 CONFIGS = st.builds(

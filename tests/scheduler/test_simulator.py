@@ -7,6 +7,7 @@ from itertools import islice
 from random import Random
 
 import pytest
+
 from inferd_scheduler import SchedulerConfig, Step, Work
 from inferd_scheduler.simulator import CostModel, Report, Simulator, counted_percentile, percentile
 from inferd_scheduler.workload import Arrival, poisson_times, synthetic, zipf_prompts

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from inferd_scheduler import PolicyName, Refused, Request, SchedulerConfig, State
 from inferd_scheduler.policy import ranking
-
 from tests.scheduler.harness import Harness
 
 

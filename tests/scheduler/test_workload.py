@@ -8,6 +8,7 @@ from itertools import islice
 from random import Random
 
 import pytest
+
 from inferd_scheduler.workload import (
     Arrival,
     burst_times,

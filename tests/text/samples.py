@@ -6,7 +6,6 @@ import json
 from functools import cache
 from typing import Any
 
-from inferd.text import tokenizer as text_tokenizer
 from tokenizers import (
     AddedToken,
     Tokenizer,
@@ -17,6 +16,8 @@ from tokenizers import (
     processors,
     trainers,
 )
+
+from inferd.text import tokenizer as text_tokenizer
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. Hello world, hello there!",

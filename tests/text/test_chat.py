@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerFast
+
 from inferd.errors import InvalidRequest
 from inferd.messages import Message, ToolCall, ToolCallFunction
 from inferd.text.chat import ChatTemplate
 from inferd.text.template import MAX_SECONDS, OutputTooLong
-from transformers import PreTrainedTokenizerFast
-
 from tests.text import samples, templates
 
 NAMES = {"bos_token": "<s>", "eos_token": "</s>"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from inferd.messages import Chunk, Done, Finish, Generate, Logprob, PromptScored, Tokens
 from inferd.text.choice import Choice, scored_prompt
 from inferd.text.model import TextModel
 from inferd.text.prompt import Prepared
 from inferd.text.sampling import Defaults, complete
 from inferd.text.stops import StopStrings
-
 from tests.text import samples
 
 TOKENIZER = samples.byte_level()

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from inferd.text.detokenizer import detokenizer
 from inferd.text.tokenizer import Tokenizer
-
 from tests.text import samples
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
+
 from inferd.errors import CallerError, ContextTooLong, InvalidRequest
 from inferd.messages import Generate, Message
 from inferd.text.chat import ChatTemplate
 from inferd.text.model import TextModel
 from inferd.text.prompt import Prepared, prepare
 from inferd.text.tokenizer import Tokenizer
-
 from tests.text import samples, templates
 
 pytestmark = pytest.mark.anyio

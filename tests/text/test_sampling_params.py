@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from inferd.errors import InvalidRequest
 from inferd.messages import Generate, Sampling
 from inferd.text.sampling import Defaults, choice_seed, complete, read_defaults

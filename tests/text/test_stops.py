@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from inferd.text.stops import StopMatch, StopStrings, StopWatch
 
 LETTERS = st.text("ab", min_size=1, max_size=4)

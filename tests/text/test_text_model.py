@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from inferd.errors import StartError
 from inferd.messages import Message
 from inferd.text.model import load_text
 from inferd.text.sampling import Defaults
-
 from tests.text import samples
 
 USER = (Message("user", "Hi"),)

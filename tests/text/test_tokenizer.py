@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from inferd.errors import StartError
 from inferd.text.tokenizer import Tokenizer, load_tokenizer
-
 from tests.text import samples
 
 KINDS = [samples.byte_level, samples.metaspace, samples.byte_fallback, samples.word_piece]

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import httpx
 import uvicorn
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
 from inferd.admission import Admission
 from inferd.auth import Auth
 from inferd.engines import echo
@@ -27,7 +29,6 @@ from inferd.text import tokenizer as text_tokenizer
 from inferd.text.chat import ChatTemplate
 from inferd.text.model import TextModel
 from inferd.web.app import create_app
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 T = TypeVar("T")
 

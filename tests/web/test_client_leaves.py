@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from inferd.web.disconnect import while_connected
 
+from inferd.web.disconnect import while_connected
 from tests.web.site_under_test import Site
 
 ROUTES: list[tuple[str, dict[str, Any]]] = [

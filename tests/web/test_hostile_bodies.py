@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from inferd.web.deepinfra import TextRequest
 from inferd.web.openai.schema import ChatRequest, Common, CompletionRequest
 

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from openai import OpenAI
+
 from inferd.auth import Auth
 from inferd.errors import BusyError, EngineError, Unauthorized
 from inferd.messages import Chunk, Output, ScoredToken, Start, TokenText
-from openai import OpenAI
-
 from tests.web.site_under_test import NOW, Site
 
 BODY = {"model": "echo", "prompt": "abc", "max_tokens": 2}

@@ -38,7 +38,6 @@ class EngineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_queue_requests: int = 1024
     max_queue_tokens: int = 4_000_000
     prefix_cache: bool = True
-    seed: int = 0
     enforce_eager: bool = False
 
 

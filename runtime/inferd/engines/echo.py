@@ -25,6 +25,7 @@ from msgspec import Struct
 from inferd.engines.base import EngineSpec, Progress
 from inferd.errors import StartError
 from inferd.messages import (
+    Begun,
     EngineInfo,
     EngineStats,
     Event,
@@ -197,16 +198,15 @@ class EchoCore:
         if fault is not None:
             return [fault]
         events: list[Event] = []
-        if sequence.first_token is None:
-            sequence.first_token = self._clock()
-            if sampling.prompt_logprobs is not None:
-                events.append(self._score_prompt(submit, sampling.prompt_logprobs))
+        begun = self._begun(sequence)
+        if begun is not None and sampling.prompt_logprobs is not None:
+            events.append(self._score_prompt(submit, sampling.prompt_logprobs))
         self._blocks_used -= self._blocks(sequence.length)
         sequence.output.append(token)
         self._blocks_used += self._blocks(sequence.length)
         self._output_tokens += 1
         scored = () if sampling.logprobs is None else (score(token, 1, sampling.logprobs),)
-        events.append(Tokens(submit.request_id, (token,), scored))
+        events.append(Tokens(submit.request_id, (token,), scored, begun))
         if token in sampling.stop_token_ids and len(sequence.output) > sampling.min_tokens:
             events.append(self._finish(sequence, "stop", token))
         elif len(sequence.output) >= submit.max_tokens:
@@ -243,20 +243,22 @@ class EchoCore:
         scores = (score(t, 1 + i % 3, k) for i, t in enumerate(submit.prompt) if i)
         return PromptScored(submit.request_id, tuple(scores))
 
+    def _begun(self, sequence: Sequence) -> Begun | None:
+        """Note the first token; None if it was there before."""
+        if sequence.first_token is not None:
+            return None
+        assert sequence.scheduled is not None
+        sequence.first_token = self._clock()
+        return Begun(
+            sequence.scheduled - sequence.submitted, sequence.first_token - sequence.scheduled
+        )
+
     def _finish(
         self, sequence: Sequence, reason: FinishReason, stop_token_id: int | None = None
     ) -> Finish:
-        now = self._clock()
-        scheduled = now if sequence.scheduled is None else sequence.scheduled
-        first = now if sequence.first_token is None else sequence.first_token
-        return Finish(
-            sequence.submit.request_id,
-            reason,
-            stop_token_id,
-            queued_s=scheduled - sequence.submitted,
-            prefill_s=first - scheduled,
-            decode_s=now - first,
-        )
+        first = sequence.first_token
+        decode_s = 0.0 if first is None else self._clock() - first
+        return Finish(sequence.submit.request_id, reason, stop_token_id, decode_s=decode_s)
 
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self._spec.block_size)

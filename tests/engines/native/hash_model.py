@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+
 from inferd.engines.native.model import Batch, KVSpec
 from inferd_kernels import layout
 from inferd_kernels.kv_write import kv_write

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from inferd.engines.base import EngineSpec
 from inferd.engines.native import memory
 from inferd.engines.native.memory import Budget, KVPlan, plan_kv

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks.verify_numbers.drive import drive
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.native import memory
 from inferd.engines.native.core import NativeCore, create
@@ -13,9 +16,6 @@ from inferd.engines.native.fallback import load_fallback
 from inferd.errors import StartError
 from inferd.messages import Sampling, Submit
 from inferd_scheduler import SchedulerConfig
-from safetensors.torch import load_file, save_file
-
-from benchmarks.verify_numbers.drive import drive
 from tests.engines.native import tiny
 
 

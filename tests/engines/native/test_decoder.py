@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from inferd.engines.native.decoder import Decoder, load_decoder
 
+from inferd.engines.native.decoder import Decoder, load_decoder
 from tests.engines.native import tiny
 
 TOLERANCE = 5e-5  # in log-softmax, float32

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from inferd.engines.native.checkpoint import INDEX, count_weight_bytes
-from inferd.engines.native.decoder import Decoder, load_decoder
-from inferd.engines.native.decoder_summary import describe
-from inferd.errors import StartError
 from safetensors.torch import load_file, save_file
 
+from inferd.engines.native.checkpoint import INDEX
+from inferd.engines.native.decoder import Decoder, load_decoder
+from inferd.engines.native.memory import weight_bytes
+from inferd.errors import StartError
 from tests.engines.native import tiny
 
 CPU = torch.device("cpu")
@@ -47,7 +46,7 @@ def test_progress_counts_every_byte_once(llama: Path) -> None:
         llama, dtype=None, device=CPU, on_progress=lambda done, total: seen.append((done, total))
     )
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
-    assert {total for _, total in seen} == {count_weight_bytes(llama)}
+    assert {total for _, total in seen} == {weight_bytes(llama, None)}
     assert seen[-1][0] == seen[-1][1]
 
 
@@ -64,10 +63,10 @@ def shard(folder: Path) -> None:
 
 def test_shards_give_the_same_model(llama: Path) -> None:
     whole = logits(load(llama))
-    size = count_weight_bytes(llama)
+    size = weight_bytes(llama, None)
     shard(llama)
     assert torch.equal(logits(load(llama)), whole)
-    assert count_weight_bytes(llama) == size
+    assert weight_bytes(llama, None) == size
 
 
 def test_a_running_model_does_not_depend_on_its_files(llama: Path) -> None:
@@ -288,31 +287,3 @@ def test_broken_indexes(llama: Path, index: str, words: str) -> None:
     with pytest.raises(StartError, match=words) as caught:
         load(llama)
     assert caught.value.code == "bad_weights"
-
-
-@pytest.mark.parametrize("case", ["llama-bias-tied", "gemma3", "qwen3-moe"])
-def test_a_summary_says_what_loading_gives(tmp_path: Path, case: str) -> None:
-    folder = tiny.write_checkpoint(case, tmp_path)
-    for dtype in (None, torch.bfloat16):
-        summary, decoder = describe(folder, dtype=dtype), load(folder, dtype)
-        assert summary.reason is None
-        assert summary.architecture == decoder.architecture
-        assert summary.dtype == decoder.dtype
-        assert summary.weight_bytes == decoder.weight_bytes
-        assert summary.vocab_size == decoder.vocab_size
-        assert summary.max_position == decoder.max_position
-        kv = sum(spec.bytes_per_token(decoder.dtype) for spec in decoder.kv_specs)
-        assert summary.kv_bytes_per_token == kv
-    assert summary.num_params is not None
-    stored = load_file(folder / "model.safetensors").values()
-    assert summary.num_params == sum(math.prod(tensor.shape) for tensor in stored)
-    assert summary.disk_bytes == 4 * summary.num_params
-
-
-def test_a_summary_of_what_we_cannot_run(llama: Path) -> None:
-    tiny.edit_config(llama, architectures=["MambaForCausalLM"])
-    summary = describe(llama)
-    assert summary.reason is not None
-    assert "MambaForCausalLM" in summary.reason
-    assert summary.weight_bytes is None
-    assert summary.disk_bytes == count_weight_bytes(llama)

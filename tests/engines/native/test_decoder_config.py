@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from inferd.engines.native.architectures import (
     ARCHITECTURES,
     MODEL_TYPES,
@@ -16,7 +17,6 @@ from inferd.engines.native.architectures import (
 )
 from inferd.engines.native.checkpoint import read_config
 from inferd.errors import StartError
-
 from tests.engines.native import tiny
 
 LLAMA: dict[str, Any] = {

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks.verify_numbers.drive import drive
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.native import fallback_checks
 from inferd.engines.native.core import create
@@ -21,9 +24,6 @@ from inferd.engines.native.fallback import (
 from inferd.engines.native.fallback_attention import forward_pass
 from inferd.errors import StartError
 from inferd.messages import Sampling, Submit
-from safetensors.torch import load_file, save_file
-
-from benchmarks.verify_numbers.drive import drive
 from tests.engines.native import tiny, tiny_fallback
 
 CPU = torch.device("cpu")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.runner import Runner
 from inferd.engines.native.scoring import score_prompt
 from inferd.engines.native.sequences import Sequence
 from inferd.messages import Sampling, Submit
 from inferd_scheduler import Step, Work
-
 from tests.engines.native.hash_model import HashModel, logits_after, state
 
 CPU = torch.device("cpu")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from inferd_kernels.sampling import Adjustment, Draw, adjust, sample, score
 from inferd_kernels.sampling.chunks import row_chunks
 from inferd_kernels.sampling.noise import seed_tensor, streams, uniform

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+
 from inferd.engines.native.model import Batch, Model
 from inferd_kernels import layout
 

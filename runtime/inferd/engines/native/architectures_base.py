@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from inferd_kernels.activation import Kind as Activation
-
 from inferd.engines.native.decoder_config import DecoderConfig, LayerSpec, MoESpec
 from inferd.engines.native.decoder_settings import Settings
 from inferd.engines.native.rope_settings import (
@@ -15,6 +13,7 @@ from inferd.engines.native.rope_settings import (
     overlaid,
     parse_rope,
 )
+from inferd_kernels.activation import Kind as Activation
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",

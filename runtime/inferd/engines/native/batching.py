@@ -6,10 +6,10 @@ from itertools import chain
 
 import numpy as np
 import torch
-from inferd_kernels import layout
-from inferd_scheduler import Step, Work
 
 from inferd.engines.native.model import Batch, KVSpec
+from inferd_kernels import layout
+from inferd_scheduler import Step, Work
 
 KVCache = tuple[tuple[torch.Tensor, torch.Tensor], ...]
 

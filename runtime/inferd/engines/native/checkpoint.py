@@ -112,11 +112,6 @@ def read_headers(folder: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def count_weight_bytes(folder: Path) -> int:
-    """The size of a checkpoint's tensors on disk. Reads no weights."""
-    return sum(info.num_bytes for info in read_headers(folder).values())
-
-
 def load(
     headers: dict[str, TensorInfo],
     params: Sequence[Param],

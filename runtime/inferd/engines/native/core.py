@@ -5,6 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from inferd.engines.base import EngineSpec, Progress
+from inferd.engines.native.batching import Batcher, allocate_kv
+from inferd.engines.native.memory import gib
+from inferd.engines.native.model import Model
+from inferd.engines.native.runner import Outcome, Runner
+from inferd.engines.native.start import start
+from inferd.engines.native.validation import refusal
+from inferd.errors import StartError
+from inferd.messages import (
+    Begun,
+    EngineInfo,
+    EngineStats,
+    Event,
+    Fail,
+    Finish,
+    PromptScored,
+    Submit,
+    Tokens,
+)
 from inferd_scheduler import Event as SchedulerEvent
 from inferd_scheduler import (
     Failed,
@@ -17,48 +36,41 @@ from inferd_scheduler import (
     Token,
 )
 
-from inferd.engines.base import EngineSpec, Progress
-from inferd.engines.native.batching import Batcher, allocate_kv
-from inferd.engines.native.memory import gib
-from inferd.engines.native.model import Model
-from inferd.engines.native.runner import Outcome, Runner
-from inferd.engines.native.start import start
-from inferd.engines.native.validation import refusal
-from inferd.errors import StartError
-from inferd.messages import (
-    EngineInfo,
-    EngineStats,
-    Event,
-    Fail,
-    Finish,
-    PromptScored,
-    Submit,
-    Tokens,
-)
-
 
 class Timeline:
     """When what happened to one request, in the clock's seconds."""
 
-    __slots__ = ("first_token", "last_token", "num_prompt", "scheduled", "submitted")
+    __slots__ = (
+        "cached_tokens",
+        "first_token",
+        "last_token",
+        "num_prompt",
+        "queued_s",
+        "submitted",
+    )
 
     def __init__(self, submitted: float, num_prompt: int) -> None:
         self.submitted = submitted
         self.num_prompt = num_prompt
-        self.scheduled: float | None = None
+        self.queued_s = 0.0
+        self.cached_tokens = 0
         self.first_token: float | None = None
         self.last_token = 0.0
 
-    def durations(self, now: float) -> dict[str, float]:
-        """`Finish`'s queued, prefill and decode seconds of a request that ends now."""
-        scheduled = now if self.scheduled is None else self.scheduled
-        first = now if self.first_token is None else self.first_token
-        last = first if self.first_token is None else self.last_token
-        return {
-            "queued_s": scheduled - self.submitted,
-            "prefill_s": first - scheduled,
-            "decode_s": last - first,
-        }
+    def token(self, now: float) -> Begun | None:
+        """Note a token that came now; what led to it if it is the first."""
+        self.last_token = now
+        if self.first_token is not None:
+            return None
+        self.first_token = now
+        return Begun(
+            self.queued_s, now - self.submitted - self.queued_s, max(0, self.cached_tokens)
+        )
+
+    @property
+    def decode_s(self) -> float:
+        """First token → last."""
+        return 0.0 if self.first_token is None else self.last_token - self.first_token
 
 
 class NativeCore:
@@ -158,10 +170,11 @@ class NativeCore:
                 messages += self._tokens(event, outcome, now)
             elif isinstance(event, Scheduled):
                 timeline = self._timelines[event.request_id]
-                timeline.scheduled = timeline.submitted + event.queued_s
+                timeline.queued_s = event.queued_s
+                timeline.cached_tokens = event.cached_tokens
                 self._prompt_tokens += timeline.num_prompt
             elif isinstance(event, Finished):
-                messages.append(self._finish(event, now))
+                messages.append(self._finish(event))
             elif isinstance(event, Failed):
                 error = outcome.failed.get(event.request_id)
                 log = "" if error is None else str(error)
@@ -173,26 +186,23 @@ class NativeCore:
         messages: list[Event] = []
         timeline = self._timelines[event.request_id]
         sequence = self._runner.sequences[event.request_id]
-        if timeline.first_token is None:
-            timeline.first_token = now
-            if sequence.sampling.prompt_logprobs is not None:
-                messages.append(PromptScored(event.request_id, tuple(sequence.prompt_scores)))
-        timeline.last_token = now
+        begun = timeline.token(now)
+        if begun is not None and sequence.sampling.prompt_logprobs is not None:
+            messages.append(PromptScored(event.request_id, tuple(sequence.prompt_scores)))
         self._output_tokens += 1
         score = outcome.logprobs.get(event.request_id)
         scores = () if score is None else (score,)
-        messages.append(Tokens(event.request_id, (event.token,), scores))
+        messages.append(Tokens(event.request_id, (event.token,), scores, begun))
         return messages
 
-    def _finish(self, event: Finished, now: float) -> Finish:
+    def _finish(self, event: Finished) -> Finish:
         timeline = self._forget(event.request_id)
         return Finish(
             event.request_id,
             event.reason,
             event.stop_token,
-            cached_tokens=max(0, event.cached_tokens),
+            decode_s=timeline.decode_s,
             preemptions=event.preemptions,
-            **timeline.durations(now),
         )
 
     def _forget(self, request_id: str) -> Timeline:

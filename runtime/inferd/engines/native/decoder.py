@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from inferd_kernels.linear import linear_f32
 from torch.nn import functional
 
 from inferd.engines.native.architectures import parse_config
@@ -17,6 +16,7 @@ from inferd.engines.native.layers import build_layer, enter
 from inferd.engines.native.model import Batch, KVSpec
 from inferd.engines.native.rope import RopeTable
 from inferd.errors import StartError
+from inferd_kernels.linear import linear_f32
 
 DTYPES = {
     "float32": torch.float32,

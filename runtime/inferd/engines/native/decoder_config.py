@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from inferd_kernels.activation import Kind as Activation
-
 from inferd.engines.native.model import KVSpec
+from inferd_kernels.activation import Kind as Activation
 
 
 @dataclass(frozen=True, slots=True)

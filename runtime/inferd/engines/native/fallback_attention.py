@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from inferd_kernels.attention import attention
-from inferd_kernels.kv_write import kv_write
 from torch.nn.functional import pad
 from transformers import AttentionInterface
 
 from inferd.engines.native.model import Batch, KVSpec
+from inferd_kernels.attention import attention
+from inferd_kernels.kv_write import kv_write
 
 NAME = "inferd_paged"
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
-from inferd_scheduler import Step, Work
 from transformers import PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -15,6 +14,7 @@ from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.fallback_attention import LayerCall, forward_pass
 from inferd.engines.native.model import Model
 from inferd.errors import StartError
+from inferd_scheduler import Step, Work
 
 Causal: TypeAlias = Any
 """A transformers causal language model, whose own annotations do not describe it."""

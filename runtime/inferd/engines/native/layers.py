@@ -6,6 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+
+from inferd.engines.native.decoder_config import DecoderConfig, LayerSpec
+from inferd.engines.native.model import Batch
+from inferd.engines.native.moe import SparseMLP
+from inferd.engines.native.rope import RopeTable
 from inferd_kernels.activation import Kind as Activation
 from inferd_kernels.activation import gated
 from inferd_kernels.attention import attention
@@ -13,11 +18,6 @@ from inferd_kernels.kv_write import kv_write
 from inferd_kernels.linear import linear
 from inferd_kernels.rmsnorm import add_rmsnorm, rmsnorm
 from inferd_kernels.rope import rope
-
-from inferd.engines.native.decoder_config import DecoderConfig, LayerSpec
-from inferd.engines.native.model import Batch
-from inferd.engines.native.moe import SparseMLP
-from inferd.engines.native.rope import RopeTable
 
 Cache = tuple[torch.Tensor, torch.Tensor]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+
+from inferd.engines.native.decoder_config import MoESpec
 from inferd_kernels.activation import Kind as Activation
 from inferd_kernels.activation import gated
 from inferd_kernels.linear import linear
-
-from inferd.engines.native.decoder_config import MoESpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from inferd.engines.native.architectures import parse_config, supports
 from inferd.engines.native.checkpoint import read_config, weight_files
 from inferd.engines.native.decoder import checkpoint_dtype
 from inferd.engines.native.model import KVSpec
-from inferd.engines.native.start import free_bytes, pick_device, pick_dtype
+from inferd.engines.native.start import DTYPES, free_bytes, pick_device, pick_dtype
 from inferd.errors import StartError
 
 
@@ -49,7 +49,8 @@ def plan(spec: EngineSpec) -> Plan:
     Raises: StartError: `unsupported` where no runner can run the model, or as starting it would.
     """
     folder = Path(spec.model)
-    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    device = pick_device(spec.device)
+    dtype = pick_dtype(spec.dtype, device)
     weight_files(folder)
     shape = read_shape(folder, dtype, spec.max_model_len)
     free, weights = free_bytes(device), memory.weight_bytes(folder, dtype)
@@ -101,7 +102,7 @@ def _stored_dtype(named: torch.dtype | str | None) -> torch.dtype:
     """The dtype that config.json names; float32 where it names none."""
     if isinstance(named, torch.dtype):
         return named
-    return pick_dtype(named or "float32") or torch.float32
+    return DTYPES.get(named or "float32") or torch.float32
 
 
 def kv_budget(spec: EngineSpec, device: torch.device, free: int, weights: int) -> memory.Budget:

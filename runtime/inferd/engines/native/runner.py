@@ -7,8 +7,6 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
 import torch
-from inferd_kernels.sampling import adjust, sample
-from inferd_scheduler import Result, Step, Work
 
 from inferd.engines.native.batching import Batcher
 from inferd.engines.native.model import Model
@@ -16,6 +14,8 @@ from inferd.engines.native.scoring import score_outputs, score_prompt
 from inferd.engines.native.sequences import Sequence
 from inferd.errors import EngineError
 from inferd.messages import Logprob, Submit
+from inferd_kernels.sampling import adjust, sample
+from inferd_scheduler import Result, Step, Work
 
 _log = logging.getLogger("inferd.engines.native")
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 
 import torch
-from inferd_kernels.sampling import GREEDY_BELOW, adjust, score
 
 from inferd.engines.native.sequences import Sequence
 from inferd.messages import Logprob
+from inferd_kernels.sampling import GREEDY_BELOW, adjust, score
 
 SLICE_BYTES = 64 << 20
 """Logits of a prompt are computed in slices of at most so many bytes, or of one row."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from inferd_kernels.sampling import Adjustment, Draw
 
 from inferd.messages import Logprob, Sampling, Submit
+from inferd_kernels.sampling import Adjustment, Draw
 
 
 class TokenCounts:

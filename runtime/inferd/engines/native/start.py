@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from inferd_scheduler import SchedulerConfig, Step, Work
 
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.native import memory
@@ -17,6 +16,7 @@ from inferd.engines.native.checkpoint import read_config
 from inferd.engines.native.decoder import load_decoder
 from inferd.engines.native.model import Model
 from inferd.errors import StartError
+from inferd_scheduler import SchedulerConfig, Step, Work
 
 DTYPES = {
     "auto": None,
@@ -32,7 +32,8 @@ def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerCo
     """Load the model and size its engine. Raises StartError."""
     if spec.num_threads is not None:
         torch.set_num_threads(spec.num_threads)
-    device, dtype = pick_device(spec.device), pick_dtype(spec.dtype)
+    device = pick_device(spec.device)
+    dtype = pick_dtype(spec.dtype, device)
     folder = Path(spec.model)
     config = read_config(folder)
     scheduler_config(spec, memory.KVPlan(1, 2))  # a wrong option shows before the weights load
@@ -112,10 +113,16 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda:0") if name == "cuda" else device
 
 
-def pick_dtype(name: str) -> torch.dtype | None:
-    """None: the checkpoint's. Raises StartError(bad_option)."""
+def pick_dtype(name: str, device: torch.device) -> torch.dtype | None:
+    """None: the checkpoint's. Raises StartError(bad_option).
+
+    `auto` widens to float32 on a CPU: torch's narrow matrix products there are slower on many
+    machines, and how they add up can depend on how many rows share a call.
+    """
     if name not in DTYPES:
         raise StartError("bad_option", f"dtype {name!r} is not one of {', '.join(DTYPES)}")
+    if name == "auto" and device.type == "cpu":
+        return torch.float32
     return DTYPES[name]
 
 
