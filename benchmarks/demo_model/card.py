@@ -25,14 +25,15 @@ tools and tells little stories. It knows nothing else: it is a demonstration, no
 - Weights: bfloat16, {megabytes:.1f} MB.
 - Tokenizer: byte-level BPE, {vocabulary} entries; every digit and every capital stands alone.
 - Dialogue format: ChatML, tools as in Hermes (`<tool_call>`, `<tool_response>`).
-- Positions: the config allows {positions}; training documents are shorter than 700 tokens.
+- Positions: the config allows {positions}; 99% of the training documents have fewer than
+  500 tokens, so the quality of longer dialogues is not known.
 """
 
 _DATA = """
 ## Training
 
 All text is synthetic, made by `benchmarks/demo_model` from a seed; nothing was downloaded and no
-person's text was used. {facts} facts and the word lists are written by hand. `scripts/train_demo`
+person's text was used. {facts} facts and the word lists stand in its source. `scripts/train_demo`
 trains it anew. On the same kind of machine, with the same number of threads and the same versions
 the run is repeatable up to the order of floating-point sums.
 """
@@ -43,18 +44,20 @@ _LIMITS = """
 - English only; short, simple sentences near to those of its training. Elsewhere it says that it
   does not know, or is wrong and sounds certain.
 - Arithmetic: whole numbers from 0 to 99 (products up to 12 times 12).
+- Spelling, capitals and the copying of long or rare words go wrong often, as the table shows.
 - Tools: names like `verb_noun` with one to three string or number parameters, up to four tools.
-  Nested objects and arrays were never in its training.
+  Nested objects and arrays were never in its training. Words of the question that no parameter
+  asks for may still become an argument.
 - It was not trained for safety, and holds no private or personal data.
 """
 
 _RUN = """
 One run: {step} of {steps} steps, {read:.1f} million tokens read (padding too), of which
-{learned:.1f} million learned (the assistant's own words and plain texts), in {minutes:.0f} minutes with {threads} threads
-of a CPU that other work shared ({rate} tokens/s on average). Muon for the layers' matrices (peak
-rate {muon_lr}), AdamW for the rest ({adam_lr}), bfloat16 products over float32 weights, seed
-{seed}; {warmup} steps of warm-up, a plateau, and a linear cool-down over the last {cooldown:.0%}.
-Training loss over the last steps: {loss:.3f} nats per token.
+{learned:.1f} million learned (the assistant's own words and plain texts), in {minutes:.0f} minutes
+with {threads} threads of a CPU that other work shared ({rate} tokens/s on average). Muon for the
+layers' matrices (peak rate {muon_lr}), AdamW for the rest ({adam_lr}), bfloat16 products over
+float32 weights, seed {seed}; {warmup} steps of warm-up, a plateau, and a linear cool-down over the
+last {cooldown:.0%}. Training loss over the last steps: {loss:.3f} nats per token.
 """
 
 _MEASURED = """
@@ -65,6 +68,7 @@ Greedy decoding in float32 through the chat template, {examples_per_skill} examp
 for stories the hero asked for and a proper end) and the model stopped by itself. Held out are
 number pairs, words, names, tools (verb and noun together), wordings of small talk, and for facts
 and products the pairing of a fact with a way to ask for it (the fact itself is in the training).
+Each skill has its own split: a word held out of one skill may occur in the training of another.
 
 | Skill | Right |
 |---|---|"""
