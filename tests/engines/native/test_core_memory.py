@@ -73,9 +73,11 @@ def test_a_context_the_model_has_not(length: int) -> None:
 
 
 def test_the_cpus_budget() -> None:
-    assert memory.cpu_budget(spec(memory_fraction=0.5), 6 * GIB).bytes == 3 * GIB
-    assert memory.cpu_budget(spec(), 100 * GIB).bytes == 4 * GIB
-    assert memory.cpu_budget(spec(kv_cache_bytes=9 * GIB), 100 * GIB).bytes == 9 * GIB
+    assert memory.cpu_budget(spec(memory_fraction=0.5), 6 * GIB, GIB).bytes == 3 * GIB
+    assert memory.cpu_budget(spec(), 100 * GIB, 8 * GIB).bytes == 4 * GIB
+    assert memory.cpu_budget(spec(), 100 * GIB, GIB // 4).bytes == GIB
+    assert memory.cpu_budget(spec(), 100 * GIB, 1).bytes == GIB // 2
+    assert memory.cpu_budget(spec(kv_cache_bytes=9 * GIB), 100 * GIB, 1).bytes == 9 * GIB
 
 
 def test_the_gpus_budget() -> None:
@@ -89,7 +91,7 @@ def test_the_gpus_budget() -> None:
 
 def test_more_than_is_free_is_refused() -> None:
     with pytest.raises(StartError) as caught:
-        memory.cpu_budget(spec(kv_cache_bytes=9 * GIB), 8 * GIB)
+        memory.cpu_budget(spec(kv_cache_bytes=9 * GIB), 8 * GIB, 1)
     assert (caught.value.code, caught.value.hint) == (
         "out_of_memory",
         f"--kv-cache-bytes {8 * GIB}",

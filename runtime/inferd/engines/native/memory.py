@@ -16,6 +16,8 @@ from inferd.errors import StartError
 
 MAX_CPU_KV_BYTES = 4 << 30
 """KV on a CPU is never larger unless `kv_cache_bytes` says so: others use the memory too."""
+SMALL_CPU_KV_BYTES = 512 << 20
+"""Nor is it larger than four times the weights, though so much a small model may have."""
 MIN_USEFUL_LEN = 128
 """Tokens. A context is never silently reduced below this (or below the model's own)."""
 
@@ -90,11 +92,12 @@ def _hint(spec: EngineSpec, fits: int, needed: int) -> str:
     return "Free memory on the device, or choose a smaller model or --dtype bfloat16"
 
 
-def cpu_budget(spec: EngineSpec, available: int) -> Budget:
-    """What the KV cache may take of `available` bytes of main memory."""
+def cpu_budget(spec: EngineSpec, available: int, weights: int) -> Budget:
+    """What the KV cache may take of `available` bytes beside `weights` bytes in main memory."""
     if spec.kv_cache_bytes is not None:
         return _given(spec.kv_cache_bytes, available)
-    return Budget(min(int(spec.memory_fraction * available), MAX_CPU_KV_BYTES), available)
+    modest = min(MAX_CPU_KV_BYTES, max(SMALL_CPU_KV_BYTES, 4 * weights))
+    return Budget(min(int(spec.memory_fraction * available), modest), available)
 
 
 def cuda_budget(spec: EngineSpec, free: int, total: int, peak: int) -> Budget:

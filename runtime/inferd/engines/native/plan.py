@@ -110,4 +110,4 @@ def kv_budget(spec: EngineSpec, device: torch.device, free: int, weights: int) -
     if device.type == "cuda":
         total = int(torch.cuda.mem_get_info(device)[1])
         return memory.cuda_budget(spec, free - weights, total, peak=0)
-    return memory.cpu_budget(spec, free - weights)
+    return memory.cpu_budget(spec, free - weights, weights)

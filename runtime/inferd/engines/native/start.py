@@ -147,7 +147,7 @@ def kv_budget(spec: EngineSpec, model: Model, on_progress: OnProgress) -> memory
         budget = memory.cuda_budget(spec, free, total, peak)
     else:
         warm_up(model, 8, 2, spec.block_size)
-        budget = memory.cpu_budget(spec, memory.available_bytes())
+        budget = memory.cpu_budget(spec, memory.available_bytes(), model.weight_bytes)
     on_progress(Progress("warmup", 1, 1))
     return budget
 
