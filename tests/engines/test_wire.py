@@ -168,7 +168,7 @@ async def test_a_child_that_does_not_read_loses_nothing(pair: Pair) -> None:
     await asyncio.sleep(0)
     got: list[Command] = []
     while len(got) < count:
-        got += await asyncio.to_thread(pair.child.receive, True)
+        got += await asyncio.to_thread(pair.child.receive, None)
     assert got == [Abort(str(i)) for i in range(count)]
 
 
@@ -185,7 +185,7 @@ async def test_what_is_sent_in_one_turn_is_one_frame(
     monkeypatch.setattr(wire, "decode_commands", counting)
     for i in range(10):
         pair.host.send(Abort(str(i)))
-    await asyncio.to_thread(pair.child.receive, True)
+    await asyncio.to_thread(pair.child.receive, None)
     assert sizes == [10]
 
 

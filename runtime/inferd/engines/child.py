@@ -74,10 +74,10 @@ def _serve(spec: EngineSpec, channel: ChildChannel, heart: Heart) -> int:
         return 0
     channel.send([core.info])
 
-    def receive(block: bool) -> list[Command]:
+    def receive(wait: float | None) -> list[Command]:
         heart.turns += 1
-        heart.working = not block
-        commands = channel.receive(block)
+        heart.working = wait == 0
+        commands = channel.receive(wait)
         heart.working = True
         return commands
 
@@ -107,7 +107,7 @@ def _start(spec: EngineSpec, channel: ChildChannel) -> Core | None:
             "crashed", f"The engine failed to start: {error}", log=traceback.format_exc()
         )
     channel.send([failure])
-    while not any(isinstance(command, Stop) for command in channel.receive(block=True)):
+    while not any(isinstance(command, Stop) for command in channel.receive(None)):
         pass
     return None
 

@@ -126,23 +126,26 @@ class LocalEngine:
         if self._state != "ready":
             raise Unavailable(f"The model is {self._state}")
 
-    def _receive(self, block: bool) -> list[Command]:
-        commands = [self._commands.get()] if block else []
-        while True:
-            try:
+    def _receive(self, wait: float | None) -> list[Command]:
+        commands: list[Command] = []
+        try:
+            if wait != 0:
+                commands.append(self._commands.get(timeout=wait))
+            while True:
                 commands.append(self._commands.get_nowait())
-            except queue.Empty:
-                return commands
+        except queue.Empty:
+            return commands
 
     def _dispatch(self, messages: list[Message]) -> None:
         for message in messages:
             if isinstance(message, Tokens | PromptScored | Finish | Fail):
                 self._streams.dispatch(message)
-            elif isinstance(message, EngineStats):
+            elif isinstance(message, EngineStats) and self._stats:  # else closed meanwhile
                 _resolve(self._stats.pop(0), message)
 
     def _die(self, log: str) -> None:
-        self._state = "failed"
+        if self._state != "closed":
+            self._state = "failed"
         self._end(EngineDead().message, log)
 
     def _end(self, message: str, log: str = "") -> None:

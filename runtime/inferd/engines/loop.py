@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from inferd.engines.base import Core
 from inferd.engines.wire import Command, GetStats, Message, Stop
@@ -11,8 +11,11 @@ from inferd.messages import Abort, Event, Fail, Submit
 
 _log = logging.getLogger("inferd.engines.loop")
 
-Receive = Callable[[bool], Iterable[Command]]
-"""All commands that wait; where True is passed and none does, blocks until one comes."""
+Receive = Callable[[float | None], Collection[Command]]
+"""All commands that wait. Where there is none, it waits for one: so many seconds, or for ever."""
+
+QUIET_S = 1.0
+"""Idle for so long, the core checks its invariants: a request that comes sooner need not wait."""
 
 
 def run(core: Core, receive: Receive, send: Callable[[list[Message]], None]) -> None:
@@ -21,17 +24,18 @@ def run(core: Core, receive: Receive, send: Callable[[list[Message]], None]) -> 
     What escapes from `core.step` or `core.check` escapes from here: the core is then unfit to
     go on. What escapes from `core.submit` fails that request alone.
     """
-    checked = False
+    checked = True
     while True:
         messages: list[Message] = []
-        for command in receive(not core.busy):
+        commands = receive(0.0 if core.busy else None if checked else QUIET_S)
+        for command in commands:
             if isinstance(command, Stop):
                 return
             messages += _obey(core, command)
-            checked = False
+            checked &= isinstance(command, GetStats)
         if core.busy:
             messages += core.step()
-        elif not checked:
+        elif not (checked or commands):
             core.check()
             checked = True
         if messages:

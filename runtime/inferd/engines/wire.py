@@ -181,11 +181,12 @@ class ChildChannel:
     def send(self, messages: list[Message]) -> None:
         self._socket.send(encode(messages))
 
-    def receive(self, block: bool) -> list[Command]:
-        """All commands that wait. With `block`, at least one."""
+    def receive(self, wait: float | None) -> list[Command]:
+        """All commands that wait; where there is none, those that come within `wait` seconds
+        (None: for ever)."""
         commands: list[Command] = []
-        if block:
-            commands += decode_commands(self._socket.recv())
+        if wait != 0:
+            self._socket.poll(None if wait is None else int(wait * 1000))
         while True:
             try:
                 commands += decode_commands(self._socket.recv(zmq.NOBLOCK))

@@ -1,0 +1,66 @@
+"""The loop that drives a core: when it waits, for how long, and when it checks."""
+
+from __future__ import annotations
+
+from inferd.engines import loop
+from inferd.engines.base import EngineSpec
+from inferd.engines.echo import EchoCore, Options
+from inferd.engines.wire import Command, GetStats, Message, Stop
+from inferd.messages import EngineStats, Event, Fail, Finish, Sampling, Submit, Tokens
+
+GREEDY = Sampling(temperature=0.0)
+
+
+class Counted(EchoCore):
+    """Counts its checks."""
+
+    checks = 0
+
+    def check(self) -> None:
+        super().check()
+        self.checks += 1
+
+
+def run(core: EchoCore, script: list[list[Command]]) -> tuple[list[float | None], list[Message]]:
+    """Give the commands turn by turn, then stop: how long each turn would have waited, and what
+    was sent."""
+    waits: list[float | None] = []
+    sent: list[Message] = []
+
+    def receive(wait: float | None) -> list[Command]:
+        waits.append(wait)
+        return script.pop(0) if script else [Stop()]
+
+    loop.run(core, receive, sent.extend)
+    return waits, sent
+
+
+def test_a_core_is_checked_once_it_was_quiet_for_a_while() -> None:
+    core = Counted(EngineSpec(), Options())
+    waits, sent = run(core, [[Submit("a", (5,), 2, GREEDY)], [], [], [], [GetStats()]])
+    quiet = loop.QUIET_S
+    # idle · one more step · idle for the first time · nothing came: checked · so is it now
+    assert waits == [None, 0.0, quiet, None, None, None]
+    assert core.checks == 1
+    assert [type(one) for one in sent] == [Tokens, Tokens, Finish, EngineStats]
+
+
+def test_a_request_that_follows_at_once_waits_for_no_check() -> None:
+    core = Counted(EngineSpec(), Options())
+    waits, _ = run(core, [[Submit("a", (5,), 1, GREEDY)], [Submit("b", (5,), 1, GREEDY)]])
+    assert waits == [None, loop.QUIET_S, loop.QUIET_S]
+    assert core.checks == 0
+
+
+def test_what_a_submit_raises_is_that_requests_end() -> None:
+    class Unlucky(EchoCore):
+        def submit(self, submit: Submit) -> list[Event]:
+            super().submit(submit)
+            raise RuntimeError("unlucky")
+
+    core = Unlucky(EngineSpec(), Options())
+    _, sent = run(core, [[Submit("a", (5,), 1, GREEDY)]])
+    [fail] = sent
+    assert isinstance(fail, Fail)
+    assert (fail.code, fail.log) == ("engine", "RuntimeError('unlucky')")
+    assert not core.busy
