@@ -17,8 +17,9 @@ import pytest
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.host import HostEngine
 from inferd.engines.process import Limits
+from inferd.engines.wire import Message
 from inferd.errors import StartError, Unavailable
-from inferd.messages import Event, Fail, Finish, Sampling, Submit, Tokens
+from inferd.messages import EngineInfo, Event, Fail, Finish, Sampling, Submit, Tokens
 
 pytestmark = pytest.mark.anyio
 
@@ -232,6 +233,26 @@ async def test_closing_while_it_starts(start: Start) -> None:
         await starting
     assert engine.state == "closed"
     assert gone(pid)
+
+
+class ClosedOnceReady(HostEngine):
+    """Closes after its child said that it is ready, and before `start` has heard of it."""
+
+    closing: asyncio.Task[None]
+
+    def _on_control(self, message: Message) -> None:
+        super()._on_control(message)
+        if isinstance(message, EngineInfo):
+            self.closing = asyncio.create_task(self.close())
+
+
+async def test_closing_at_the_moment_it_becomes_ready() -> None:
+    engine = ClosedOnceReady(EngineSpec(engine="echo", model="echo:"), limits=EAGER)
+    with pytest.raises(StartError, match="stopped while it started"):
+        await engine.start(lambda progress: None)
+    await engine.closing
+    assert engine.state == "closed"
+    assert engine.pid is None
 
 
 async def test_cancelling_a_start_leaves_no_process(start: Start) -> None:

@@ -157,9 +157,11 @@ class HostEngine:
     ) -> None:
         """Until `started` is done. Raises `StartError` if the child ends or stalls before that."""
         either: set[asyncio.Future[Any]] = {started, child.ended}
-        while not started.done():
-            if self._state == "closed":
+        while True:
+            if self._state == "closed":  # perhaps after it became ready
                 raise StartError("crashed", "The model was stopped while it started")
+            if started.done():
+                return
             self._progressed = False
             await asyncio.wait(
                 either,
