@@ -160,6 +160,9 @@ def test_neighbours_preemption_and_chunks_do_not_change_samples() -> None:
         ({"sampling": Sampling(min_p=2.0)}, "min_p"),
         ({"sampling": Sampling(repetition_penalty=0.0)}, "repetition_penalty"),
         ({"sampling": Sampling(presence_penalty=float("inf"))}, "presence_penalty"),
+        ({"sampling": Sampling(frequency_penalty=-1e39)}, "frequency_penalty"),  # float32: -inf
+        ({"sampling": Sampling(logit_bias=((1, 1e39),))}, "logit_bias"),
+        ({"sampling": Sampling(temperature=1e39)}, "temperature"),
         ({"sampling": Sampling(seed=2**64)}, "seed"),
         ({"sampling": Sampling(logprobs=21)}, "logprobs"),
         ({"sampling": Sampling(prompt_logprobs=-1)}, "prompt_logprobs"),

@@ -75,7 +75,7 @@ def test_preemption_in_the_middle_of_a_prompt_scores_nothing_twice() -> None:
     model = HashModel()
     runner = Runner(model, batcher(model))
     prompt = tuple(range(3, 17))
-    runner.add(scored_submit(prompt))
+    runner.sequences["a"] = Sequence(scored_submit(prompt))
     runner.run(step(1, Work("a", 0, 0, prompt[:6], (2, 5), False, True)))
     assert len(runner.sequences["a"].prompt_scores) == 6
     # Preempted here; computed anew in chunks of other sizes, in other blocks.
@@ -122,7 +122,7 @@ def test_processed_scores_have_bias_and_temperature() -> None:
     )
     model = HashModel()
     runner = Runner(model, batcher(model))
-    runner.add(Submit("a", prompt, 4, sampling, output=(7,)))
+    runner.sequences["a"] = Sequence(Submit("a", prompt, 4, sampling, output=(7,)))
     outcome = runner.run(step(1, Work("a", 0, 0, (*prompt, 7), (2,), True, True)))
 
     def processed(context: tuple[int, ...], *output: int) -> torch.Tensor:
@@ -148,7 +148,7 @@ def test_raw_and_processed_requests_share_a_batch() -> None:
     runner = Runner(model, batcher(model))
     for name, mode in (("a", "raw"), ("b", "processed")):
         sampling = Sampling(temperature=0.25, seed=3, logprobs=1, logprobs_mode=mode)  # type: ignore[arg-type]
-        runner.add(Submit(name, (5,), 4, sampling))
+        runner.sequences[name] = Sequence(Submit(name, (5,), 4, sampling))
     outcome = runner.run(
         step(1, Work("a", 0, 0, (5,), (2,), True, True), Work("b", 1, 0, (5,), (3,), True, True))
     )

@@ -10,6 +10,7 @@ from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.memory import gib
 from inferd.engines.native.model import Model
 from inferd.engines.native.runner import Outcome, Runner
+from inferd.engines.native.sequences import Sequence
 from inferd.engines.native.start import start
 from inferd.engines.native.validation import refusal
 from inferd.errors import StartError
@@ -115,11 +116,12 @@ class NativeCore:
         if wrong is not None:
             return [Fail(submit.request_id, "invalid", wrong)]
         now = self._clock()
+        sequence = Sequence(submit)  # before anything changes, should it raise
         try:
             self._scheduler.submit(to_request(submit), now)
         except Refused as refused:
             return [Fail(submit.request_id, refused.code, refused.message)]
-        self._runner.add(submit)
+        self._runner.sequences[submit.request_id] = sequence
         self._timelines[submit.request_id] = Timeline(now, len(submit.prompt))
         return []
 
@@ -206,7 +208,7 @@ class NativeCore:
         )
 
     def _forget(self, request_id: str) -> Timeline:
-        self._runner.remove(request_id)
+        del self._runner.sequences[request_id]
         return self._timelines.pop(request_id)
 
 

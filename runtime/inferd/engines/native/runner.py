@@ -13,7 +13,7 @@ from inferd.engines.native.model import Model
 from inferd.engines.native.scoring import score_outputs, score_prompt
 from inferd.engines.native.sequences import Sequence
 from inferd.errors import EngineError
-from inferd.messages import Logprob, Submit
+from inferd.messages import Logprob
 from inferd_kernels.sampling import adjust, sample
 from inferd_scheduler import Result, Step, Work
 
@@ -42,18 +42,15 @@ class Outcome:
 
 
 class Runner:
-    """A model, its KV cache (in the batcher) and the sampling state of every sequence."""
+    """A model, its KV cache (in the batcher) and the sampling state of every sequence.
+
+    The owner adds to `sequences` what a step may name, and removes what has ended.
+    """
 
     def __init__(self, model: Model, batcher: Batcher) -> None:
         self.model = model
         self.sequences: dict[str, Sequence] = {}
         self._batcher = batcher
-
-    def add(self, submit: Submit) -> None:
-        self.sequences[submit.request_id] = Sequence(submit)
-
-    def remove(self, request_id: str) -> None:
-        self.sequences.pop(request_id, None)
 
     @torch.inference_mode()
     def run(self, step: Step) -> Outcome:

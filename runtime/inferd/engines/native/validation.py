@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from inferd.messages import Sampling, Submit
 
 MAX_LOGPROBS = 20
+HUGE = 3e38
+"""Below float32's largest number: what is larger would become infinite beside the logits."""
 
 
 def refusal(submit: Submit, vocab_size: int) -> str | None:
@@ -32,22 +34,22 @@ def refusal(submit: Submit, vocab_size: int) -> str | None:
 
 def _sampling_refusal(sampling: Sampling) -> str | None:
     ranges: tuple[tuple[str, float, float, float], ...] = (
-        ("temperature", sampling.temperature, 0, math.inf),
+        ("temperature", sampling.temperature, 0, HUGE),
         ("top_k", sampling.top_k, 0, math.inf),
         ("top_p", sampling.top_p, 0, 1),
         ("min_p", sampling.min_p, 0, 1),
-        ("presence_penalty", sampling.presence_penalty, -math.inf, math.inf),
-        ("frequency_penalty", sampling.frequency_penalty, -math.inf, math.inf),
-        ("repetition_penalty", sampling.repetition_penalty, 1e-6, math.inf),
+        ("presence_penalty", sampling.presence_penalty, -HUGE, HUGE),
+        ("frequency_penalty", sampling.frequency_penalty, -HUGE, HUGE),
+        ("repetition_penalty", sampling.repetition_penalty, 1e-6, HUGE),
         ("seed", sampling.seed, 0, 2**64 - 1),
         ("min_tokens", sampling.min_tokens, 0, math.inf),
         ("logprobs", sampling.logprobs or 0, 0, MAX_LOGPROBS),
         ("prompt_logprobs", sampling.prompt_logprobs or 0, 0, MAX_LOGPROBS),
     )
     for name, value, low, high in ranges:
-        if not (low <= value <= high and math.isfinite(value)):
+        if not low <= value <= high:  # NaN is not
             return f"{name}: {value} is out of range"
-    if not all(math.isfinite(bias) for _, bias in sampling.logit_bias):
+    if not all(abs(bias) <= HUGE for _, bias in sampling.logit_bias):
         return "logit_bias: every bias must be finite"
     if len({token for token, _ in sampling.logit_bias}) < len(sampling.logit_bias):
         return "logit_bias: a token appears twice"
