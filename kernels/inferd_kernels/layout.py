@@ -20,11 +20,14 @@ def allocate(
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One layer's (keys, values), zeroed so that no page is first touched inside a step."""
+    """One layer's (keys, values), with anything in them.
+
+    Not zeroed: on a CPU, memory that no sequence has come to yet is then never really taken.
+    """
     shape = (num_blocks, block_size, num_kv_heads, head_dim)
     return (
-        torch.zeros(shape, dtype=dtype, device=device),
-        torch.zeros(shape, dtype=dtype, device=device),
+        torch.empty(shape, dtype=dtype, device=device),
+        torch.empty(shape, dtype=dtype, device=device),
     )
 
 
