@@ -60,9 +60,13 @@ def test_no_context_is_reduced_to_nothing() -> None:
 
 
 def test_a_given_cache_size_that_is_too_small_is_the_hint() -> None:
+    asked = spec(kv_cache_bytes=200 * TOKEN, max_model_len=300)
     with pytest.raises(StartError) as caught:
-        plan(spec(kv_cache_bytes=100 * TOKEN, max_model_len=200), 100)
-    assert caught.value.hint == f"--kv-cache-bytes {208 * TOKEN}"
+        plan_kv(asked, LAYERS, torch.float32, 1000, Budget(200 * TOKEN, 304 * TOKEN))
+    assert caught.value.hint == f"--kv-cache-bytes {304 * TOKEN}"
+    with pytest.raises(StartError) as caught:
+        plan_kv(asked, LAYERS, torch.float32, 1000, Budget(200 * TOKEN, 303 * TOKEN))
+    assert caught.value.hint == "--max-model-len 192"
 
 
 @pytest.mark.parametrize("length", [1, 1001])

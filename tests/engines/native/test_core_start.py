@@ -66,6 +66,7 @@ def test_options_reach_the_engine(folder: Path) -> None:
         ({"device": "cuda:99"}, "bad_option", "cuda:99"),
         ({"max_model_len": 129}, "bad_option", "128"),
         ({"max_batch_tokens": 8}, "bad_option", "max_batch_tokens"),
+        ({"block_size": 0}, "bad_option", "block_size"),
         ({"kv_cache_bytes": 1 << 60}, "out_of_memory", "kv_cache_bytes"),
         ({"kv_cache_bytes": 1000, "max_model_len": 128}, "out_of_memory", "KV cache"),
     ],
@@ -77,6 +78,12 @@ def test_failures_say_what_and_why(
         create(spec(folder, **changes), ignore)
     assert caught.value.code == code
     assert word in caught.value.message
+
+
+def test_too_few_batch_tokens_are_refused_with_what_would_do(folder: Path) -> None:
+    with pytest.raises(StartError) as caught:
+        create(spec(folder, max_batch_size=4096), ignore)
+    assert (caught.value.code, caught.value.hint) == ("bad_option", "--max-batch-tokens 4096")
 
 
 def test_weights_that_do_not_fit_are_refused_with_advice(folder: Path) -> None:

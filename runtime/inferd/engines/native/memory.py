@@ -64,7 +64,7 @@ def plan_kv(
         "out_of_memory",
         f"A sequence of {wanted_len} tokens needs {gib(needed)} of KV cache, and there is room "
         f"for {gib(budget.bytes)}",
-        hint=_hint(spec, fits, needed),
+        hint=_hint(spec, fits, needed, budget.bytes_free),
         bytes_needed=needed,
         bytes_free=budget.bytes,
     )
@@ -84,8 +84,9 @@ def context_length(spec: EngineSpec, max_position: int) -> int:
     return asked
 
 
-def _hint(spec: EngineSpec, fits: int, needed: int) -> str:
-    if spec.kv_cache_bytes is not None:
+def _hint(spec: EngineSpec, fits: int, needed: int, free: int) -> str:
+    """The smallest change that helps; the whole context is rather kept than reduced."""
+    if spec.kv_cache_bytes is not None and needed <= free:
         return f"--kv-cache-bytes {needed}"
     if fits >= MIN_USEFUL_LEN:
         return f"--max-model-len {fits}"

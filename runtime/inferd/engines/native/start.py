@@ -69,7 +69,9 @@ def scheduler_config(spec: EngineSpec, plan: memory.KVPlan) -> SchedulerConfig:
             prefix_cache=spec.prefix_cache,
         )
     except ValueError as error:
-        raise StartError("bad_option", str(error)) from error
+        narrow = 1 <= spec.max_batch_tokens < spec.max_batch_size
+        hint = f"--max-batch-tokens {spec.max_batch_size}" if narrow else ""
+        raise StartError("bad_option", str(error), hint=hint) from error
 
 
 def load_model(
