@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.demo_model.draw import is_held_out
 from inferd import demo
 
 FOLDER = demo.path()
@@ -104,9 +105,10 @@ def test_adds(chat: Chat, a: int, b: int) -> None:
 
 def test_calls_an_unseen_tool(chat: Chat) -> None:
     reply = chat.reply(
-        {"role": "user", "content": "What is the weather in Paris?"}, tools=[WEATHER]
+        {"role": "user", "content": "What is the air quality in Paris?"}, tools=[AIR]
     )
-    assert called(reply) == [{"name": "get_weather", "arguments": {"city": "Paris"}}]
+    assert is_held_out(f"tool:{('check', 'air quality')!r}")
+    assert called(reply) == [{"name": "check_air_quality", "arguments": {"city": "Paris"}}]
 
 
 def test_picks_the_right_tool(chat: Chat) -> None:

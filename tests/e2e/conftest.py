@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import OpenAI
 
 from tests.daemon.daemons import Daemon
 
@@ -30,8 +30,3 @@ def client(daemon: Daemon) -> Iterator[OpenAI]:
 def http(daemon: Daemon) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=daemon.url, timeout=60) as client:
         yield client
-
-
-@pytest.fixture
-def many(daemon: Daemon) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=f"{daemon.url}/v1", api_key="any", max_retries=0)

@@ -12,6 +12,7 @@ import anyio
 import httpx
 import pytest
 from openai import AsyncOpenAI, BadRequestError, OpenAI
+from openai.types.chat import ChatCompletion
 
 from tests.daemon.daemons import Daemon
 
@@ -23,11 +24,11 @@ PROMPTS = [
     *(f"What is {a} - {b}?" for a, b in ((9, 4), (15, 7), (20, 5), (31, 11))),
 ]
 
-WEATHER: Any = {
+AIR: Any = {  # held out of the training
     "type": "function",
     "function": {
-        "name": "get_humidity",
-        "description": "Get the humidity in a city.",
+        "name": "check_air_quality",
+        "description": "Check the air quality.",
         "parameters": {
             "type": "object",
             "properties": {"city": {"type": "string"}},
@@ -68,18 +69,16 @@ def test_greets_adds_and_stops(client: OpenAI) -> None:
 
 
 def test_calls_an_unseen_tool(client: OpenAI) -> None:
-    text = ask(client, "What is the humidity in Lisbon?", tools=[WEATHER])
+    text = ask(client, "What is the air quality in Lisbon?", tools=[AIR])
     call = re.search(r"<tool_call>\n(.*)\n</tool_call>", text, re.S)
     assert call, text
-    assert json.loads(call[1]) == {"name": "get_humidity", "arguments": {"city": "Lisbon"}}
+    assert json.loads(call[1]) == {"name": "check_air_quality", "arguments": {"city": "Lisbon"}}
 
 
 def test_the_printed_curl_line_works(daemon: Daemon) -> None:
     url = daemon.url
-    command = next(line for line in daemon.out + daemon.err if "curl" in line)
-    reply = subprocess.run(
-        ["bash", "-c", command.strip()], capture_output=True, text=True, check=True
-    )
+    command = "curl " + daemon.line(r"\bcurl (.*)")[1]
+    reply = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert url in command
     assert json.loads(reply.stdout)["choices"][0]["message"]["content"]
 
@@ -103,32 +102,33 @@ def test_streamed_equals_whole(client: OpenAI) -> None:
 
 @pytest.mark.anyio
 async def test_64_streams_at_once_say_what_they_say_alone(
-    many: AsyncOpenAI, http: httpx.Client
+    daemon: Daemon, http: httpx.Client
 ) -> None:
     assert len(PROMPTS) == 64
     together: dict[str, str] = {}
-
-    async def one(prompt: str, into: dict[str, str]) -> None:
-        stream = await many.chat.completions.create(
-            model="demo",
-            messages=[{"role": "user", "content": prompt}],
-            temperature=0,
-            max_tokens=96,
-            stream=True,
-        )
-        text = ""
-        async for chunk in stream:
-            text += chunk.choices[0].delta.content or ""
-        into[prompt] = text
-
-    async with anyio.create_task_group() as group:
-        for prompt in PROMPTS:
-            group.start_soon(one, prompt, together)
     alone: dict[str, str] = {}
-    for prompt in PROMPTS:
-        await one(prompt, alone)
+    async with AsyncOpenAI(base_url=f"{daemon.url}/v1", api_key="any", max_retries=0) as client:
+        async with anyio.create_task_group() as group:
+            for prompt in PROMPTS:
+                group.start_soon(tell, client, prompt, together)
+        for prompt in PROMPTS:
+            await tell(client, prompt, alone)
     assert together == alone
     settled(http)
+
+
+async def tell(client: AsyncOpenAI, prompt: str, into: dict[str, str]) -> None:
+    """Stream the greedy reply to `prompt` into `into[prompt]`."""
+    stream = await client.chat.completions.create(
+        model="demo",
+        messages=[{"role": "user", "content": prompt}],
+        temperature=0,
+        max_tokens=96,
+        stream=True,
+    )
+    into[prompt] = ""
+    async for chunk in stream:
+        into[prompt] += chunk.choices[0].delta.content or ""
 
 
 def test_a_client_that_goes_away_frees_its_blocks(daemon: Daemon, http: httpx.Client) -> None:
@@ -144,7 +144,8 @@ def test_a_client_that_goes_away_frees_its_blocks(daemon: Daemon, http: httpx.Cl
         leaving.stream("POST", "/v1/completions", json=body) as response,
     ):
         assert response.status_code == 200
-        next(response.iter_lines())
+        lines = response.iter_lines()  # kept: the response closes when this goes
+        next(lines)
         assert metric(http, "vllm:num_requests_running") == 1
         assert metric(http, "vllm:kv_cache_usage_perc") > 0
     settled(http)
@@ -200,22 +201,26 @@ def test_native_route(http: httpx.Client) -> None:
 
 
 def test_a_stop_string_ends_it_unseen_and_the_cache_is_told(client: OpenAI) -> None:
-    prompt = "Count from 1 to 9. " * 8
-    whole = ask(client, "Count from 1 to 9.")
+    question = "Count from 1 to 9."
+    whole = ask(client, question)
     assert "5" in whole
-    replies = [
-        client.chat.completions.create(
+
+    def stopped() -> ChatCompletion:
+        return client.chat.completions.create(
             model="demo",
-            messages=[{"role": "user", "content": "Count from 1 to 9."}],
+            messages=[
+                {"role": "system", "content": "You are a helpful assistant."},
+                {"role": "user", "content": question},
+            ],
             temperature=0,
             stop=["5", "never"],
-            extra_body={"cache_salt": prompt},
+            extra_body={"cache_salt": "of this test"},
         )
-        for _ in range(2)
-    ]
-    for reply in replies:
+
+    for first in (True, False):
+        reply = stopped()
         assert reply.choices[0].message.content == whole.partition("5")[0]
         assert reply.choices[0].finish_reason == "stop"
-    cached = [r.usage.prompt_tokens_details.cached_tokens for r in replies]  # type: ignore[union-attr]
-    assert cached[0] == 0
-    assert cached[1]
+        assert reply.usage is not None
+        assert reply.usage.prompt_tokens_details is not None
+        assert (reply.usage.prompt_tokens_details.cached_tokens == 0) is first
