@@ -34,6 +34,13 @@ def test_a_line_per_record_with_its_extras() -> None:
     assert line.endswith(r"info    inferd.test: hello there\nworld request_id=abc")
 
 
+def test_no_text_can_forge_a_line_or_command_the_terminal() -> None:
+    log, stream = _logged(as_json=False)
+    log.info("a\rb\x1b[2J\u2028c\x9bd é", extra={"model": "m\nx"})
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith(r"a\rb\x1b[2J\u2028c\x9bd é model=m\nx")
+
+
 def test_json_has_the_extras_and_the_traceback() -> None:
     log, stream = _logged(as_json=True)
     try:

@@ -1,6 +1,7 @@
 """How the daemon logs: one line per record, for people or as JSON, to standard error.
 
-What a client is told never comes from here, and a client's text never gets in here.
+What a client is told never comes from here. Of what a client wrote, no more than a name or two
+gets in here, and control characters only in escaped form: a record stays one line.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TextIO
 
 _QUIET = ("httpx", "httpcore", "huggingface_hub", "filelock", "asyncio", "urllib3")
 _COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31;1m"}
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 _FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -74,9 +76,9 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-        text = record.getMessage().replace("\n", "\\n")
         extras = "".join(f" {key}={value}" for key, value in _extras(record).items())
-        line = f"{at} {record.levelname.lower():7} {record.name}: {text}{extras}"
+        text = f"{record.getMessage()}{extras}".translate(_ESCAPES)
+        line = f"{at} {record.levelname.lower():7} {record.name}: {text}"
         if self._colour and record.levelname in _COLOURS:
             line = f"{_COLOURS[record.levelname]}{line}\033[0m"
         return line + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")

@@ -57,7 +57,6 @@ def test_every_engine_option_is_passed_on(tmp_path: Path) -> None:
         "max_queue_requests": "7",
         "max_queue_tokens": "70",
         "prefix_cache": False,
-        "seed": "11",
         "enforce_eager": True,
     }
     config = load(flags, {})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from inferd.errors import CallerError, ContextTooLong, InvalidRequest
-from inferd.messages import Generate, Message
+from inferd.messages import Generate, Message, ToolCall, ToolCallFunction
 from inferd.text.chat import ChatTemplate
 from inferd.text.model import TextModel
 from inferd.text.prompt import Prepared, prepare
@@ -125,6 +126,41 @@ async def test_absurd_texts_are_refused_unread(field: str, monkeypatch: pytest.M
     error = await refused(**fields)
     assert isinstance(error, ContextTooLong)
     assert f"at least {LIMIT + 1} tokens" in error.message
+
+
+LONG = "fox " * 2000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": LONG},
+        {"messages": (Message("user", LONG),)},
+        {"messages": (Message("assistant", reasoning_content=LONG),)},
+        {"messages": (Message("user", "x"),), "tools": ({"description": LONG},)},
+        {"messages": (Message("user", "x"),), "chat_template_kwargs": {"enable_thinking": LONG}},
+        {
+            "messages": (
+                Message("assistant", tool_calls=(ToolCall(ToolCallFunction("f", {"a": LONG})),)),
+            )
+        },
+    ],
+    ids=["prompt", "content", "reasoning_content", "tools", "kwargs", "tool_calls"],
+)
+async def test_long_work_leaves_the_event_loop_free(
+    fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    encode = type(TOKENIZER).encode
+
+    def noting(self: Tokenizer, text: str, *, add_special_tokens: bool) -> list[int]:
+        threads.append(threading.current_thread())
+        return encode(self, text, add_special_tokens=add_special_tokens)
+
+    monkeypatch.setattr(type(TOKENIZER), "encode", noting)
+    await make(limit=20_000, **fields)
+    assert threading.current_thread() not in threads
+    assert threads
 
 
 async def test_a_model_without_template_says_so() -> None:

@@ -54,7 +54,8 @@ def _chat_sources(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     path = folder / "chat_template.jinja"
     if path.is_file():
         more = sorted((folder / "additional_chat_templates").glob("*.jinja"))
-        return {"default": path.read_text()} | {each.stem: each.read_text() for each in more}
+        files = {"default": path} | {each.stem: each for each in more}
+        return {name: each.read_text(encoding="utf-8") for name, each in files.items()}
     listed = config.get("chat_template")
     if isinstance(listed, str):
         return {"default": listed}

@@ -15,7 +15,7 @@ from inferd.text.sampling import complete
 from inferd.text.stops import StopStrings
 from inferd.text.template import OutputTooLong
 
-_THREAD_CHARS = 16_384  # from here on the work would be felt by other streams
+_THREAD_CHARS = 4096  # about 1 ms of work; more would be felt by other streams
 
 
 class Prepared(Struct, frozen=True):
@@ -129,8 +129,11 @@ def _room(request: Generate, prompt: int, limit: int, param: str) -> int:
 
 
 def _size(request: Generate) -> int:
-    """About how many characters (or ids) there are to work through."""
+    """About how many characters (or ids) there are to work through, wherever they stand."""
     if request.prompt is not None:
         return len(request.prompt)
-    messages = sum(len(m.content or "") + 100 for m in request.messages or ())
-    return messages + (len(msgspec.json.encode(request.tools)) if request.tools else 0)
+    try:
+        shown = (request.messages, request.tools, request.chat_template_kwargs)
+        return len(msgspec.json.encode(shown))
+    except UnicodeEncodeError:  # half a surrogate pair, which is refused with its field later
+        return _THREAD_CHARS
