@@ -16,7 +16,7 @@ import pytest
 from inferd import hub as hub_module
 from inferd.errors import StartError
 from inferd.hub import Hub
-from inferd.weights import resolve, verify
+from inferd.weights import resolve, verify, weight_files
 from tests import hub_server
 from tests.hub_server import COMMIT, HubServer, Repo
 
@@ -104,6 +104,25 @@ def test_a_folder_that_lacks_something(
     error = failure(str(write(tmp_path / "m", files | extra)))
     assert error.code == code
     assert said in error.message
+
+
+def test_which_of_several_files_is_the_model(tmp_path: Path) -> None:
+    second = {"consolidated.safetensors": safetensors(2), "adapter.safetensors": safetensors(3)}
+    folder = write(tmp_path / "m", MODEL | second)
+    assert weight_files(folder) == [folder / "model.safetensors"]
+    (folder / "model.safetensors").unlink()
+    assert weight_files(folder) == [folder / "adapter.safetensors"]
+    write(folder, {"other.safetensors": safetensors()})
+    error = failure(str(folder))
+    assert error.code == "bad_weights"
+    assert "2 safetensors files and no model.safetensors.index.json" in error.message
+
+
+def test_weights_that_may_not_be_read(tmp_path: Path) -> None:
+    folder = write(tmp_path / "m", MODEL)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    assert failure(str(folder)).code == "bad_weights"
 
 
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Find the folder of the model that a user named, and check that it is whole."""
+"""Find the folder of the model that a user named, and check that its weights are whole."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from inferd.errors import StartError
 from inferd.hub import Hub, OnProgress, fetch, refuse_unsuitable
 
 DEMO = "demo"
+SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
+_SECOND_COPY = "consolidated"  # Mistral's name for the same weights in another layout
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ class ModelFolder:
     path: Path
     name: str
     revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A tensor in a safetensors file, as its header says."""
+
+    file: Path
+    dtype: str  # as safetensors spells it: F32, BF16, …
+    shape: tuple[int, ...]
+    num_bytes: int
 
 
 def resolve(
@@ -74,60 +86,74 @@ def verify(folder: Path) -> Path:
     if not folder.is_dir():
         hint = "Name the folder that holds it." if folder.suffix == ".safetensors" else ""
         raise StartError("unsupported", f"{folder} is a file, not a model's folder", hint=hint)
-    refuse_unsuitable(str(folder), [each.name for each in folder.iterdir()])
-    for file in _weight_files(folder):
-        _check_file(file)
+    for file in weight_files(folder):
+        read_header(file)
     return folder
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """All safetensors files; those that the index names must be among them."""
-    if (folder / INDEX).is_file():
-        names = _indexed(folder / INDEX)
-        missing = sorted(name for name in names if not (folder / name).is_file())
-        if missing:
-            raise _damaged(
-                f"{folder} is not complete: {missing[0]} is missing"
-                + (f", and {len(missing) - 1} more" if missing[1:] else "")
-            )
-        return [folder / name for name in sorted(names)]
-    return sorted(folder.glob("*.safetensors"))
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint: those of its index, or else the only one.
+
+    Raises:
+        StartError: `not_found`, `unsupported` (pickles alone) or `bad_weights`.
+    """
+    names = [each.name for each in folder.iterdir()]
+    refuse_unsuitable(str(folder), names)
+    if INDEX in names:
+        return _indexed_files(folder)
+    if SINGLE in names:
+        return [folder / SINGLE]
+    found = sorted(name for name in names if name.endswith(".safetensors"))
+    own = [name for name in found if not name.startswith(_SECOND_COPY)]
+    if len(own) > 1:
+        raise _damaged(f"{folder} has {len(own)} safetensors files and no {INDEX}")
+    return [folder / own[0]]
 
 
-def _indexed(index: Path) -> set[str]:
-    """The files that a checkpoint's index names; each must be a plain name."""
+def read_header(file: Path) -> dict[str, TensorInfo]:
+    """Name → what and where, for every tensor of a file; compared with the file's length.
+
+    Format: https://github.com/huggingface/safetensors#format. Raises StartError(bad_weights).
+    """
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if size < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER):
+                raise _damaged(f"{file} is not a safetensors file, or cut short")
+            header = stream.read(length)
+    except OSError as error:
+        raise _damaged(f"{file} cannot be read: {error}") from error
+    try:
+        entries = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
+        tensors = {name: _tensor(file, entry) for name, entry in entries.items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _damaged(f"{file} has a damaged header: {error!r}") from error
+    said = 8 + length + sum(tensor.num_bytes for tensor in tensors.values())
+    if size != said:
+        raise _damaged(f"{file} has {size} bytes where its header says {said}")
+    return tensors
+
+
+def _tensor(file: Path, entry: dict[str, Any]) -> TensorInfo:
+    begin, end = entry["data_offsets"]
+    return TensorInfo(file, entry["dtype"], tuple(entry["shape"]), int(end) - int(begin))
+
+
+def _indexed_files(folder: Path) -> list[Path]:
+    """The files that the index names; each must be a plain name, and there."""
+    index = folder / INDEX
     try:
         names = set(json.loads(index.read_bytes())["weight_map"].values())
         if bad := [name for name in names if Path(name).name != name]:
             raise ValueError(f"it names {bad[0]!r}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise _damaged(f"{index} is not a checkpoint's index: {error!r}") from error
-    return names
-
-
-def _check_file(file: Path) -> None:
-    """Compare a safetensors header with the file's length.
-
-    Format: https://github.com/huggingface/safetensors#format
-    """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER):
-            raise _damaged(f"{file} is not a safetensors file, or cut short")
-        header = stream.read(length)
-    try:
-        tensors = json.loads(header)
-        end = max((_end(v) for k, v in tensors.items() if k != "__metadata__"), default=0)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _damaged(f"{file} has a damaged header: {error!r}") from error
-    if size != 8 + length + end:
-        raise _damaged(f"{file} has {size} bytes where its header says {8 + length + end}")
-
-
-def _end(tensor: dict[str, Any]) -> int:
-    _, end = tensor["data_offsets"]
-    return int(end)
+    missing = sorted(name for name in names if not (folder / name).is_file())
+    if missing:
+        more = f", and {len(missing) - 1} more" if missing[1:] else ""
+        raise _damaged(f"{folder} is not complete: {missing[0]} is missing{more}")
+    return [folder / name for name in sorted(names)]
 
 
 def _damaged(message: str) -> StartError:

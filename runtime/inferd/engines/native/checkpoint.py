@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors headers, checked before any weight is read, then tensor by tensor.
+"""From a checkpoint's files to parameters: names and shapes are checked, then tensors are read.
 
 Files are memory-mapped (`safetensors.safe_open`) and every parameter is copied once into memory of
 its own, cast and fused on the way: the peak is the model plus one tensor. The mapped pages are the
@@ -18,24 +18,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from inferd.errors import StartError
+from inferd.weights import TensorInfo, read_header, weight_files
 
-INDEX = "model.safetensors.index.json"
-MAX_HEADER = 100_000_000  # bytes; the format's own limit
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 OnProgress = Callable[[int, int], None]
 """(bytes read, bytes in all), counted in the checkpoint's own dtypes."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """A tensor in a file, as its header says."""
-
-    file: Path
-    dtype: str  # as safetensors spells it: F32, BF16, …
-    shape: tuple[int, ...]
-    num_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,36 +67,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint: those of its index, or the single one.
-
-    Raises: StartError: `unsupported` where there are only pickles, `not_found` where there are no
-        weights at all, `bad_weights` where the index is broken or a shard is missing.
-    """
-    if (folder / INDEX).is_file():
-        return _indexed_files(folder)
-    found = sorted(folder.glob("*.safetensors"))
-    single = folder / "model.safetensors"
-    if single in found or len(found) == 1:
-        return [single if single in found else found[0]]
-    if found:
-        raise bad_weights(f"{folder} has {len(found)} safetensors files and no {INDEX}")
-    for pattern in PICKLES:
-        for pickle in sorted(folder.glob(pattern)):
-            raise StartError(
-                "unsupported",
-                f"{pickle.name} is a pickle, which can run code when it is read; "
-                "only safetensors are loaded",
-                hint="Convert the checkpoint to safetensors.",
-            )
-    raise StartError("not_found", f"There are no safetensors files in {folder}")
-
-
 def read_headers(folder: Path) -> dict[str, TensorInfo]:
-    """Name → what and where, for every tensor of the checkpoint. Reads no weights."""
+    """Name → what and where, for every tensor of the checkpoint. Reads no weights.
+
+    Raises StartError, as `weight_files` and `read_header` do.
+    """
     tensors: dict[str, TensorInfo] = {}
     for file in weight_files(folder):
-        tensors.update(_read_header(file))
+        tensors.update(read_header(file))
     return tensors
 
 
@@ -169,48 +135,6 @@ class _Reader:
         except (SafetensorError, OSError, ValueError) as error:
             raise bad_weights(f"{name} in {path.name} cannot be read: {error}") from None
         return tensor
-
-
-def _indexed_files(folder: Path) -> list[Path]:
-    try:
-        names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise bad_weights(f"{INDEX} cannot be read: {error!r}") from None
-    files = []
-    for name in sorted(names):
-        if not isinstance(name, str) or Path(name).name != name:
-            raise bad_weights(f"{INDEX} names a file outside the checkpoint: {name!r}")
-        if not (folder / name).is_file():
-            raise bad_weights(f"{name}, which {INDEX} names, is missing")
-        files.append(folder / name)
-    return files
-
-
-def _read_header(file: Path) -> dict[str, TensorInfo]:
-    """A file's header, checked against the file's size (https://github.com/huggingface/safetensors)."""
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= min(MAX_HEADER, size - 8):
-                raise ValueError("the header's length is wrong")
-            header = json.loads(stream.read(length))
-        tensors = {
-            name: TensorInfo(file, entry["dtype"], tuple(entry["shape"]), _span(entry))
-            for name, entry in header.items()
-            if name != "__metadata__"
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise bad_weights(f"{file.name} is not a readable safetensors file: {error}") from None
-    held, said = size - 8 - length, sum(info.num_bytes for info in tensors.values())
-    if held != said:
-        raise bad_weights(f"{file.name} is damaged: {held} bytes of weights, {said} expected")
-    return tensors
-
-
-def _span(entry: dict[str, Any]) -> int:
-    begin, end = entry["data_offsets"]
-    return int(end) - int(begin)
 
 
 def _choose(param: Param, headers: dict[str, TensorInfo]) -> tuple[Source, ...]:

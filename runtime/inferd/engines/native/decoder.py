@@ -23,6 +23,7 @@ DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+"""What weights and KV cache may be kept in."""
 
 
 class Decoder:

@@ -10,11 +10,12 @@ import torch
 from inferd.engines.base import EngineSpec
 from inferd.engines.native import memory
 from inferd.engines.native.architectures import parse_config, supports
-from inferd.engines.native.checkpoint import read_config, weight_files
-from inferd.engines.native.decoder import checkpoint_dtype
+from inferd.engines.native.checkpoint import read_config
+from inferd.engines.native.decoder import DTYPES, checkpoint_dtype
 from inferd.engines.native.model import KVSpec
-from inferd.engines.native.start import DTYPES, free_bytes, pick_device, pick_dtype
+from inferd.engines.native.start import free_bytes, pick_device, pick_dtype
 from inferd.errors import StartError
+from inferd.weights import weight_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _stored_dtype(named: torch.dtype | str | None) -> torch.dtype:
     """The dtype that config.json names; float32 where it names none."""
     if isinstance(named, torch.dtype):
         return named
-    return DTYPES.get(named or "float32") or torch.float32
+    return DTYPES.get(named or "float32", torch.float32)
 
 
 def kv_budget(spec: EngineSpec, device: torch.device, free: int, weights: int) -> memory.Budget:

@@ -13,17 +13,10 @@ from inferd.engines.native import memory
 from inferd.engines.native.architectures import supports
 from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.checkpoint import read_config
-from inferd.engines.native.decoder import load_decoder
+from inferd.engines.native.decoder import DTYPES, load_decoder
 from inferd.engines.native.model import Model
 from inferd.errors import StartError
 from inferd_scheduler import SchedulerConfig, Step, Work
-
-DTYPES = {
-    "auto": None,
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 OnProgress = Callable[[Progress], None]
 
@@ -121,10 +114,10 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype | None:
     `auto` widens to float32 on a CPU: torch's narrow matrix products there are slower on many
     machines, and how they add up can depend on how many rows share a call.
     """
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else None
     if name not in DTYPES:
-        raise StartError("bad_option", f"dtype {name!r} is not one of {', '.join(DTYPES)}")
-    if name == "auto" and device.type == "cpu":
-        return torch.float32
+        raise StartError("bad_option", f"dtype {name!r} is not one of auto, {', '.join(DTYPES)}")
     return DTYPES[name]
 
 
