@@ -5,12 +5,11 @@ InferdError
 │   ├── InvalidRequest     400, or 422 where a dialect wants it; names the field
 │   ├── ContextTooLong     400, in the words that clients recognise
 │   ├── Unauthorized       401
-│   ├── Forbidden          403
 │   ├── NotFound           404
 │   └── TooLarge           413
 ├── BusyError          429 or 503: nothing is wrong with the request; try again
 ├── EngineError        500: this request failed; the model goes on
-├── EngineDead         503: this model's process ended; it restarts
+├── EngineDead         503: this model's process ended, or was ended, under the request
 └── StartError         the model could not be started; says what would help
 
 `message` is written for the client. `log` is for the operator and never leaves the machine.
@@ -91,13 +90,6 @@ class Unauthorized(CallerError):
     code = "invalid_api_key"
 
 
-class Forbidden(CallerError):
-    """Known, and not allowed to do this."""
-
-    status = 403
-    type = "permission_error"
-
-
 class NotFound(CallerError):
     """No such model or route."""
 
@@ -146,7 +138,7 @@ class EngineError(InferdError):
 
 
 class EngineDead(InferdError):
-    """The model's process ended while the request ran; it is being restarted."""
+    """The model's process ended, or was ended, while the request ran."""
 
     status = 503
     code = "engine_dead"
@@ -154,7 +146,7 @@ class EngineDead(InferdError):
 
     def __init__(
         self,
-        message: str = "The model's engine stopped while this request ran; it is restarting",
+        message: str = "The model's engine stopped while this request ran",
         *,
         log: str = "",
     ) -> None:

@@ -129,7 +129,9 @@ def test_what_outlives_the_deadline_ends_in_an_error_event(start: Start) -> None
     with streaming(daemon, 4000) as data:
         daemon.signal(signal.SIGINT)
         events = list(data)
-    assert any("error" in json.loads(event) for event in events if event != "[DONE]")
+    (error,) = (json.loads(event)["error"] for event in events if event.startswith('{"error'))
+    assert error["code"] == "engine_dead"
+    assert error["message"] == "The model was stopped before this request was finished"
     assert daemon.wait() == 0
 
 

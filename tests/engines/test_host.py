@@ -85,6 +85,7 @@ async def test_a_killed_child_fails_its_streams_and_is_replaced(start: Start) ->
         last = [event async for event in events][-1]
     assert isinstance(last, Fail)
     assert last.code == "dead"
+    assert last.message.endswith("; it is restarting")
     assert "SIGKILL" in last.log
     with pytest.raises(Unavailable) as caught:
         await collect(engine, Submit("b", (1, 2, 3), 3, GREEDY))
@@ -122,9 +123,13 @@ async def test_a_request_that_fails_alone_leaves_the_child_running(start: Start)
 async def test_a_crash_loop_ends_in_failed(start: Start) -> None:
     limits = Limits(pulse_s=0.05, backoff_s=0.01, max_quick=2)
     engine = await start("crash_token=7", limits=limits)
+    told: list[bool] = []
     for _ in range(3):
         await until(engine, "ready")
-        await collect(engine, Submit("bad", (7, 1), 5, GREEDY))
+        [end] = await collect(engine, Submit("bad", (7, 1), 5, GREEDY))
+        assert isinstance(end, Fail)
+        told.append("restarting" in end.message)
+    assert told == [True, True, False]
     await until(engine, "failed")
     assert engine.pid is None
     assert engine.reason is not None

@@ -117,7 +117,7 @@ class HostEngine:
 
     async def close(self) -> None:
         self._state = "closed"
-        self._streams.fail_all("The model was stopped")
+        self._streams.fail_all("The model was stopped before this request was finished")
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
@@ -236,7 +236,8 @@ class HostEngine:
         self._child = None
         self._reason = _crashed(ending)
         _log.error("the model's process %s", ending.reason)
-        self._streams.fail_all(EngineDead().message, f"the process {ending.reason}")
+        again = "; it is restarting" if self._failures <= self._limits.max_quick else ""
+        self._streams.fail_all(EngineDead().message + again, f"the process {ending.reason}")
         self._stats = EngineStats()
         self._refreshed()
 

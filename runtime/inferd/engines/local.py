@@ -87,7 +87,7 @@ class LocalEngine:
     async def close(self) -> None:
         self._state = "closed"
         self._commands.put(Stop())
-        self._end("The model was stopped")
+        self._end("The model was stopped before this request was finished")
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
