@@ -1,6 +1,6 @@
 """Simulates serving under several loads and policies: a million steps in minutes.
 
-    python benchmarks/scheduler/simulate.py [--steps 1000000] [--trace FILE.jsonl]
+    python -m benchmarks.scheduler.simulate [--steps 1000000] [--trace FILE.jsonl]
 
 The cost model is that of an 8B model in bf16 on one accelerator of H100's class, in round numbers
 (5 ms to read the weights, 25 µs per token computed); it is an assumption, not a measurement.
@@ -16,8 +16,7 @@ from random import Random
 from time import process_time
 from typing import Any
 
-from record import save
-
+from benchmarks.record import save
 from inferd_scheduler import SchedulerConfig
 from inferd_scheduler.simulator import CostModel, Simulator
 from inferd_scheduler.workload import (
@@ -41,6 +40,7 @@ CONFIG = SchedulerConfig(
     max_model_len=8192,
 )
 TIGHT = replace(CONFIG, num_blocks=1000)
+CODE = ("scheduler", "benchmarks/scheduler")
 COLUMNS = ("ttft_p50_s", "ttft_p99_s", "itl_p50_s", "itl_p99_s", "output_tokens_per_s")
 
 
@@ -108,7 +108,7 @@ def main() -> None:
     cpu_s = sum(figures["cpu_s"] for figures in results.values())
     print(f"{total} steps in {cpu_s:.1f} s of CPU time: {cpu_s / total * 1e6:.0f} µs per step")
     record = {"cost": asdict(COST), "steps": total, "cpu_s": cpu_s, "cases": results}
-    print("written to", save("scheduler_simulation", record))
+    print("written to", save("scheduler_simulation", record, CODE))
 
 
 if __name__ == "__main__":

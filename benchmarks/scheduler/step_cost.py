@@ -1,6 +1,6 @@
 """What one step costs: `plan` plus `commit` with 256 sequences running, in microseconds.
 
-    python benchmarks/scheduler/step_cost.py
+    python -m benchmarks.scheduler.step_cost
 
 `decode`: all sequences decode for the whole time, and their blocks fill up at different steps.
 `serving`: requests end and new ones come all the time, so steps also admit, prefill, look up
@@ -15,13 +15,13 @@ from random import Random
 from statistics import median
 from time import perf_counter_ns
 
-from record import save
-
+from benchmarks.record import save
 from inferd_scheduler import Request, Result, Scheduler, SchedulerConfig, Step
 
 TARGET_US = 150.0
 RUNNING = 256
 WARM_UP = 100  # steps
+CODE = ("scheduler", "benchmarks/scheduler")
 CONFIG = SchedulerConfig(
     max_batch_size=RUNNING,
     max_batch_tokens=2048,
@@ -102,7 +102,7 @@ def main() -> None:
     within = cases["decode"]["median_us"] <= TARGET_US
     print(f"target: a median of {TARGET_US:.0f} in decode:", "met" if within else "MISSED")
     record = {"running": RUNNING, "steps": steps, "target_us": TARGET_US, "cases": cases}
-    print("written to", save("scheduler_step_cost", record))
+    print("written to", save("scheduler_step_cost", record, CODE))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Prints the table of logprob differences against transformers; exits 1 if one is too large.
 
-    python -m benchmarks.verify_numbers [CASE…]
+    python -m benchmarks.verify_numbers [--save] [CASE…]
+
+`--save` writes the table to benchmarks/results/verify_numbers.json as well.
 
 Every figure is the largest |Δ logprob| over prompt and output tokens, chosen and top 3, float32
 on the CPU. `greedy` says whether 32 greedy sequences come out the same alone and as one batch.
@@ -8,10 +10,13 @@ on the CPU. `greedy` says whether 32 greedy sequences come out the same alone an
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +25,88 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from transformers.utils import logging
 
+from benchmarks.record import save
 from benchmarks.verify_numbers import subjects
-from benchmarks.verify_numbers.trials import TOLERANCE, TRIALS, Subject, greedy_is_the_same
+from benchmarks.verify_numbers.trials import (
+    TOLERANCE,
+    TRIALS,
+    Difference,
+    Subject,
+    greedy_is_the_same,
+)
+
+CODE = ("kernels", "scheduler", "runtime/inferd/engines", "benchmarks/verify_numbers")
+KINDS = ((subjects.NATIVE, subjects.native), (subjects.FALLBACK, subjects.fallback))
 
 
-def main(wanted: list[str]) -> int:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was found of one model."""
+
+    case: str
+    runner: str
+    trials: dict[str, Difference]
+    greedy_is_the_same: bool
+
+    @property
+    def good(self) -> bool:
+        within = all(one.worst <= TOLERANCE for one in self.trials.values())
+        return within and self.greedy_is_the_same
+
+    def __str__(self) -> str:
+        line = f"{self.case:24}{self.runner:14}"
+        for one in self.trials.values():
+            prompt = "-" if isnan(one.prompt) else f"{one.prompt:.0e}"
+            mark = "" if one.worst <= TOLERANCE else " !"
+            line += f"{prompt} {one.output:.0e}{mark}".rjust(18)
+        return line + ("  same" if self.greedy_is_the_same else "  DIFFERS")
+
+    def figures(self) -> dict[str, Any]:
+        """For JSON, which has no NaN."""
+        trials = {
+            name: {"prompt": None if isnan(one.prompt) else one.prompt, "output": one.output}
+            for name, one in self.trials.items()
+        }
+        return {
+            "case": self.case,
+            "runner": self.runner,
+            "trials": trials,
+            "greedy_is_the_same": self.greedy_is_the_same,
+        }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="these models alone")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/…json too")
+    options = parser.parse_args()
     silence: Any = logging
     silence.set_verbosity_error()
     silence.disable_progress_bar()
     torch.set_num_threads(1)
     print(f"largest |Δ logprob| (prompt, output) against transformers; allowed: {TOLERANCE:g}")
     print(f"{'model':24}{'runner':14}" + "".join(f"{name:>18}" for name in TRIALS) + "  greedy")
-    good = True
-    for case in subjects.NATIVE:
-        if not wanted or case in wanted:
-            good &= row(case, subjects.native)
-    for case in subjects.FALLBACK:
-        if not wanted or case in wanted:
-            good &= row(case, subjects.fallback)
+    rows = []
+    for cases, build in KINDS:
+        for case in cases:
+            if not options.cases or case in options.cases:
+                rows.append(measure(case, build))
+                print(rows[-1], flush=True)
+    good = all(row.good for row in rows)
     print("all within tolerance" if good else "FAILED: see the marked figures")
+    if options.save:
+        table = {"tolerance": TOLERANCE, "good": good, "rows": [row.figures() for row in rows]}
+        print("written to", save("verify_numbers", table, CODE))
     return 0 if good else 1
 
 
-def row(case: str, build: Callable[[str, Path], Subject]) -> bool:
-    """Run all trials of one model and print its line; whether all is well."""
+def measure(case: str, build: Callable[[str, Path], Subject]) -> Row:
+    """All trials of one model."""
     with tempfile.TemporaryDirectory() as folder:
         subject = build(case, Path(folder))
-    good, line = True, f"{case:24}{subject.model.runner:14}"
-    for trial in TRIALS.values():
-        difference = trial(subject)
-        within = difference.worst <= TOLERANCE
-        good &= within
-        prompt = "-" if difference.prompt != difference.prompt else f"{difference.prompt:.0e}"
-        mark = "" if within else " !"
-        line += f"{prompt} {difference.output:.0e}{mark}".rjust(18)
-    same = greedy_is_the_same(subject)
-    print(line + ("  same" if same else "  DIFFERS"), flush=True)
-    return good and same
+    trials = {name: trial(subject) for name, trial in TRIALS.items()}
+    return Row(case, subject.model.runner, trials, greedy_is_the_same(subject))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

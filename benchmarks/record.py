@@ -6,25 +6,29 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def save(name: str, figures: dict[str, Any]) -> Path:
-    """Write `figures` to benchmarks/results/NAME.json and return its path."""
+def save(name: str, figures: dict[str, Any], code: Sequence[str]) -> Path:
+    """Write `figures` to benchmarks/results/NAME.json and return its path.
+
+    `code` are the folders, from the repository's root, whose code was measured.
+    """
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"benchmark": name, "commit": _commit(), "machine": _machine(), **figures}
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    record = {"benchmark": name, "commit": _commit(code), "machine": _machine(), **figures}
+    path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return path
 
 
-def _commit() -> str:
-    """The checked-out commit, marked if the scheduler's own code differs from it."""
+def _commit(code: Sequence[str]) -> str:
+    """The checked-out commit, marked if the measured code differs from it."""
     commit = _git("rev-parse", "--short=12", "HEAD")
-    changed = _git("status", "--porcelain", "--", "scheduler", "benchmarks/scheduler")
+    changed = _git("status", "--porcelain", "--", *code)
     return f"{commit}+changes" if changed else commit
 
 
