@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import repeat
 from typing import cast
 
 from inferd_scheduler.batch import Batch
@@ -91,11 +92,12 @@ class Scheduler:
         self._settle_departed()
         self._fail(result, events)
         split = len(flight.decoding)
-        sampled = cast("Iterable[int]", result.tokens)  # all that decode sample
-        pairs: Iterable[tuple[Request, int]] = zip(flight.decoding, sampled, strict=False)
+        decoding, sampled = flight.decoding, cast("Sequence[int]", result.tokens[:split])
         if disturbed:
-            pairs = [(r, token) for r, token in pairs if r.state is State.RUNNING]
-        self._commit_decoding(pairs, events)
+            pairs = zip(decoding, sampled, strict=True)
+            left = [(r, token) for r, token in pairs if r.state is State.RUNNING]
+            decoding, sampled = [r for r, _ in left], [token for _, token in left]
+        self._commit_decoding(decoding, sampled, events)
         for request, work, token in zip(
             flight.others, step.works[split:], result.tokens[split:], strict=True
         ):
@@ -155,15 +157,17 @@ class Scheduler:
         if len(queue) and queue.num_tokens + request.total > config.max_queue_tokens:
             raise Refused("overloaded", f"{queue.num_tokens} tokens are waiting")
 
-    def _commit_decoding(self, pairs: Iterable[tuple[Request, int]], events: list[Event]) -> None:
+    def _commit_decoding(
+        self, decoding: list[Request], sampled: Sequence[int], events: list[Event]
+    ) -> None:
         """The hot loop: one sampled token for each sequence in decode."""
         stopped = []
-        tell = events.append
-        for request, token in pairs:
+        for request, token in zip(decoding, sampled, strict=True):
             request.tokens.append(token)
-            tell(make(Token, (request.request_id, token)))
             if token in request.stop_token_ids:
                 stopped.append(request)
+        named = zip([request.request_id for request in decoding], sampled, strict=True)
+        events.extend(map(make, repeat(Token), named))
         for request in stopped:
             if request.stopped:  # and not before min_tokens
                 events.append(self._finish(request, "stop"))
