@@ -221,7 +221,6 @@ class Generate(Struct, frozen=True, kw_only=True):
     logprobs_mode: LogprobsMode = "raw"
     priority: int = 0
     cache_salt: str = ""
-    user: str = ""
 
 
 class Caller(Struct, frozen=True):

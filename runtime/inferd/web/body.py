@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from inferd.errors import InvalidRequest
+from inferd.web.fields import check_unknown
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -30,23 +31,27 @@ _JSON_NAMES = {
 _PYDANTIC_NAMES = {"str": "string", "array": "list", "object": "dict"}
 
 
-def top_level(body: bytes) -> dict[str, msgspec.Raw]:
-    """The fields of the JSON object that `body` is, not yet looked into."""
-    return _decoded(body, _RAW)
+class Schema(Generic[T]):
+    """What a route's bodies must be: JSON objects with the fields of the struct `kind`."""
 
+    def __init__(self, kind: type[T]) -> None:
+        self._known = frozenset(kind.__struct_fields__)
+        self._decoder = msgspec.json.Decoder(kind)
 
-def parse(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """The struct that `body` holds.
+    def read(self, body: bytes) -> T:
+        """The struct that `body` holds; of unknown fields becomes what `web/fields` says.
 
-    Raises:
-        InvalidRequest: malformed JSON, a missing field, or one of a wrong type.
-    """
-    request = _decoded(body, decoder)
-    for name in request.__struct_fields__:
-        value = getattr(request, name)
-        if isinstance(value, int) and not -(2**63) <= value < 2**64:
-            raise InvalidRequest(f"`{name}` is out of range", name, kind="int_parsing_size")
-    return request
+        Raises:
+            InvalidRequest: malformed JSON, or a field that is missing, unknown or wrong.
+        """
+        fields = _decoded(body, _RAW)
+        check_unknown(fields, self._known)
+        request = _decoded(body, self._decoder)
+        for name in request.__struct_fields__:
+            value = getattr(request, name)
+            if isinstance(value, int) and not -(2**63) <= value < 2**64:
+                raise InvalidRequest(f"`{name}` is out of range", name, kind="int_parsing_size")
+        return request
 
 
 def convert(value: object, to: Any, under: str) -> Any:

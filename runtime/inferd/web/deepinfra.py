@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from inferd.errors import InvalidRequest
@@ -13,10 +12,9 @@ from inferd.messages import Chunk, Done, Generate, Usage
 from inferd.service import Service
 from inferd.web.answer import Answer, collect
 from inferd.web.batch import Numbered, open_streams
-from inferd.web.body import parse, top_level
+from inferd.web.body import Schema
 from inferd.web.errors import renamed
 from inferd.web.exchange import Exchange
-from inferd.web.fields import check_unknown
 from inferd.web.openai.logprobs import LEAST_LOGPROB
 from inferd.web.openai.sampling import check_response_format, stops
 from inferd.web.reply import event, send_events, send_json
@@ -91,8 +89,7 @@ class TokenEvent(Struct, kw_only=True):
     num_input_tokens: int | UnsetType = UNSET
 
 
-_decoder = msgspec.json.Decoder(TextRequest)
-_known = frozenset(TextRequest.__struct_fields__)
+_SCHEMA = Schema(TextRequest)
 
 
 class TextGeneration:
@@ -102,8 +99,7 @@ class TextGeneration:
         self._service = service
 
     async def __call__(self, exchange: Exchange) -> None:
-        check_unknown(top_level(exchange.body), _known)
-        request = parse(exchange.body, _decoder)
+        request = _SCHEMA.read(exchange.body)
         generate = generate_of(request, model_of(exchange))
         request_id = f"R{exchange.id}"
         with renamed(_DIALECT_NAMES):
@@ -150,7 +146,6 @@ def generate_of(request: TextRequest, model: str) -> Generate:
         frequency_penalty=request.frequency_penalty or 0.0,
         stop=stops(request.stop),
         seed=request.seed,
-        user=request.user or "",
         logprobs=0 if request.stream else None,
     )
 

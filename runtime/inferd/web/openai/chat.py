@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
 from inferd.errors import InvalidRequest
 from inferd.messages import Chunk, Done, Generate, Output, Prompt, Start
 from inferd.service import Service
-from inferd.web.answer import Answer, Choice, collect
-from inferd.web.batch import open_streams
-from inferd.web.body import parse, top_level
+from inferd.web.answer import Answer, Choice
+from inferd.web.body import Schema
 from inferd.web.errors import renamed
 from inferd.web.exchange import Exchange
-from inferd.web.fields import check_unknown
 from inferd.web.openai.conversation import (
     continues,
     messages_of,
@@ -33,13 +30,11 @@ from inferd.web.openai.frames import (
     usage_of,
 )
 from inferd.web.openai.logprobs import TokenNames, chat_logprobs, prompt_logprobs
+from inferd.web.openai.respond import respond
 from inferd.web.openai.sampling import check_add_special_tokens, shared_fields
 from inferd.web.openai.schema import ChatRequest
-from inferd.web.openai.usage import UsagePlan, stream_events
-from inferd.web.reply import send_events, send_json
 
-_decoder = msgspec.json.Decoder(ChatRequest)
-_known = frozenset(ChatRequest.__struct_fields__)
+_SCHEMA = Schema(ChatRequest)
 
 
 class Chat:
@@ -54,20 +49,11 @@ class Chat:
         self._now = now
 
     async def __call__(self, exchange: Exchange) -> None:
-        check_unknown(top_level(exchange.body), _known)
-        request = parse(exchange.body, _decoder)
+        request = _SCHEMA.read(exchange.body)
         generate = generate_of(request)
         form = ChatForm(request, exchange.id, int(self._now()))
         with renamed(_dialect_names(request)):
-            async with open_streams(
-                self._service, [generate], exchange.caller, exchange.id
-            ) as outputs:
-                if request.stream:
-                    plan = UsagePlan(request.stream_options, bare=lambda: form.chunk([]))
-                    events = stream_events(outputs, form.frames, plan)
-                    return await send_events(exchange.send, events, "openai")
-                answer = await collect(outputs, prompts=1, n=generate.n)
-        await send_json(exchange.send, form.whole(answer))
+            await respond(self._service, exchange, request, [generate], form)
 
 
 def generate_of(request: ChatRequest) -> Generate:
@@ -134,7 +120,7 @@ class ChatForm:
             case Start():
                 return self._openings(output)
             case Prompt() if output.index == 0:
-                reply = self.chunk([DeltaChoice(index=0, delta=Delta(content=""))])
+                reply = self._chunk([DeltaChoice(index=0, delta=Delta(content=""))])
                 reply.prompt_logprobs = prompt_logprobs(output)
                 return [reply]
             case Chunk():
@@ -147,17 +133,20 @@ class ChatForm:
                     finish_reason=output.reason,
                     stop_reason=stop_reason,
                 )
-                return [self.chunk([choice])]
+                return [self._chunk([choice])]
             case _:
                 return ()
 
-    def chunk(self, choices: list[DeltaChoice]) -> Reply[DeltaChoice]:
+    def bare(self) -> Reply[DeltaChoice]:
+        return self._chunk([])
+
+    def _chunk(self, choices: list[DeltaChoice]) -> Reply[DeltaChoice]:
         return self._reply("chat.completion.chunk", choices)
 
     def _openings(self, start: Start) -> Iterable[Reply[DeltaChoice]]:
         for index in range(self._request.n or 1):
             delta = Delta(role="assistant", content="")
-            reply = self.chunk([DeltaChoice(index=index, delta=delta)])
+            reply = self._chunk([DeltaChoice(index=index, delta=delta)])
             if self._request.return_token_ids and index == 0:
                 reply.prompt_token_ids = start.prompt_token_ids
             yield reply
@@ -172,7 +161,7 @@ class ChatForm:
             logprobs=self._logprobs(chunk.logprobs) if chunk.logprobs else None,
             token_ids=chunk.token_ids if with_ids else UNSET,
         )
-        return [self.chunk([choice])]
+        return [self._chunk([choice])]
 
     def _logprobs(self, scored: Any) -> ChatLogprobs | None:
         return chat_logprobs(scored, self._name) if self._request.logprobs else None

@@ -6,28 +6,23 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
 from inferd.errors import InvalidRequest
 from inferd.messages import Chunk, Done, Generate, Output, Prompt, Start
 from inferd.service import Service
-from inferd.web.answer import Answer, Choice, collect
-from inferd.web.batch import open_streams
-from inferd.web.body import parse, top_level
+from inferd.web.answer import Answer, Choice
+from inferd.web.body import Schema
 from inferd.web.exchange import Exchange
-from inferd.web.fields import check_unknown
 from inferd.web.openai.frames import CompletionChoice, CompletionLogprobs, Reply, usage_of
 from inferd.web.openai.logprobs import CompletionScores, TokenNames, prompt_logprobs
+from inferd.web.openai.respond import respond
 from inferd.web.openai.sampling import check_add_special_tokens, shared_fields
 from inferd.web.openai.schema import CompletionRequest
-from inferd.web.openai.usage import UsagePlan, stream_events
-from inferd.web.reply import send_events, send_json
 
 MAX_PROMPTS = 128
 
-_decoder = msgspec.json.Decoder(CompletionRequest)
-_known = frozenset(CompletionRequest.__struct_fields__)
+_SCHEMA = Schema(CompletionRequest)
 
 
 class Completions:
@@ -42,17 +37,9 @@ class Completions:
         self._now = now
 
     async def __call__(self, exchange: Exchange) -> None:
-        check_unknown(top_level(exchange.body), _known)
-        request = parse(exchange.body, _decoder)
-        generates = generates_of(request)
+        request = _SCHEMA.read(exchange.body)
         form = CompletionForm(request, exchange.id, int(self._now()))
-        async with open_streams(self._service, generates, exchange.caller, exchange.id) as outputs:
-            if request.stream:
-                plan = UsagePlan(request.stream_options, bare=lambda: form.reply([]))
-                events = stream_events(outputs, form.frames, plan)
-                return await send_events(exchange.send, events, "openai")
-            answer = await collect(outputs, len(generates), generates[0].n)
-        await send_json(exchange.send, form.whole(answer))
+        await respond(self._service, exchange, request, generates_of(request), form)
 
 
 def generates_of(request: CompletionRequest) -> list[Generate]:
@@ -100,7 +87,7 @@ class CompletionForm:
 
     def whole(self, answer: Answer) -> Reply[CompletionChoice]:
         choices = [self._choice(i, each) for i, each in enumerate(answer.choices)]
-        reply = self.reply(choices)
+        reply = self._reply(choices)
         reply.usage = usage_of(answer.usage)
         return reply
 
@@ -132,13 +119,13 @@ class CompletionForm:
                 self._prompt_texts[number] = output.prompt_text
                 return self._openings(number, output)
             case Prompt():
-                return [self.reply([self._prompt(number, output)])]
+                return [self._reply([self._prompt(number, output)])]
             case Chunk():
                 return self._texts(number, output)
             case Done():
                 choice = CompletionChoice(index=self._index(number, output.index), text="")
                 self._end(choice, output)
-                return [self.reply([choice])]
+                return [self._reply([choice])]
             case _:
                 return ()
 
@@ -151,7 +138,7 @@ class CompletionForm:
             choice = CompletionChoice(index=self._index(number, index), text=text)
             if self._request.return_token_ids:
                 choice.prompt_token_ids = start.prompt_token_ids
-            yield self.reply([choice])
+            yield self._reply([choice])
 
     def _prompt(self, number: int, prompt: Prompt) -> CompletionChoice:
         index = self._index(number, prompt.index)
@@ -173,7 +160,7 @@ class CompletionForm:
             logprobs=self._scores[index].output(chunk.logprobs) if chunk.logprobs else None,
             token_ids=chunk.token_ids if with_ids else UNSET,
         )
-        return [self.reply([choice])]
+        return [self._reply([choice])]
 
     def _score_prompt(self, choice: CompletionChoice, prompt: Prompt | None) -> None:
         if prompt is not None and self._request.prompt_logprobs is not None:
@@ -186,7 +173,10 @@ class CompletionForm:
     def _index(self, number: int, index: int) -> int:
         return number * self._n + index
 
-    def reply(self, choices: list[Any]) -> Reply[Any]:
+    def bare(self) -> Reply[CompletionChoice]:
+        return self._reply([])
+
+    def _reply(self, choices: list[Any]) -> Reply[Any]:
         return Reply(
             id=self._id,
             object="text_completion",

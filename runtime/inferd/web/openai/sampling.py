@@ -38,7 +38,6 @@ def shared_fields(request: Common) -> dict[str, Any]:
         "logprobs_mode": request.logprobs_mode,
         "priority": request.priority,
         "cache_salt": request.cache_salt,
-        "user": request.user,
     }
     return {"model": request.model} | {k: v for k, v in given.items() if v is not None}
 

@@ -30,7 +30,7 @@ class Common(Struct, kw_only=True):
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
-    user: str | None = None
+    user: str | None = None  # the key says who calls
     response_format: dict[str, Any] | None = None
 
     # vLLM's and DeepInfra's
