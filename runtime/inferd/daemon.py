@@ -168,7 +168,14 @@ class Daemon:
         service = Service(
             self._registry, self._admission, metrics, entropy=seed_source(config.seed)
         )
-        app = create_app(service, self._registry, self._admission, metrics, Auth(config.api_key))
+        app = create_app(
+            service,
+            self._registry,
+            self._admission,
+            metrics,
+            Auth(config.api_key),
+            cors_origins=config.cors_origin,
+        )
         self._server = Server(app, log_requests=config.log_requests)
         self._engine: HostEngine | None = None
 
@@ -211,13 +218,13 @@ class Daemon:
         timeout = self._config.shutdown_timeout
         if running := self._admission.in_flight:
             self._reporter.note(
-                f"Finishing {running} running request{'s' * (running > 1)}, for at most "
+                f"Finishing {running} running sequence{'s' * (running > 1)}, for at most "
                 f"{timeout:g} s; a second signal stops at once."
             )
         drained = asyncio.create_task(self._admission.drained(timeout))
         await _first(signals.second.wait(), drained)
         if left := self._admission.in_flight:
-            _log.warning("ending %d requests that still ran", left)
+            _log.warning("ending %d sequences that still ran", left)
 
     async def _end(self, serving: asyncio.Task[None], signals: Signals) -> None:
         """End the engine, whose open streams then end with an error; flush; close the server.

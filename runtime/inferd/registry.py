@@ -72,8 +72,3 @@ class Registry:
     def engines(self) -> Iterator[tuple[str, Engine]]:
         """(model name, engine) of every deployment."""
         return ((each.name, each.engine) for each in self._deployments)
-
-    @property
-    def ready(self) -> bool:
-        """Whether something is served and every deployment takes requests."""
-        return bool(self._deployments) and all(each.ready for each in self._deployments)

@@ -86,6 +86,12 @@ def test_alive_but_not_ready_while_loading(start: Start) -> None:
     assert "retry-after" in refused.headers
 
 
+def test_pages_of_a_listed_origin_may_call(start: Start) -> None:
+    daemon = start("--cors-origin", "https://a.example")
+    reply = httpx.get(f"{daemon.url}/health/live", headers={"origin": "https://a.example"})
+    assert reply.headers["access-control-allow-origin"] == "https://a.example"
+
+
 def test_json_logs_are_json_on_every_line(start: Start) -> None:
     daemon = start("--log-json", engine="load_bytes=4000,load_delay=0.01")
     assert daemon.url
@@ -113,7 +119,7 @@ def test_sigterm_drains(start: Start) -> None:
     daemon = start(engine="delay=0.01")
     with streaming(daemon, 100) as data:
         daemon.signal()
-        daemon.line("Finishing 1 running request")
+        daemon.line("Finishing 1 running sequence")
         assert httpx.get(f"{daemon.url}/health/live").status_code == 200
         assert httpx.get(f"{daemon.url}/health/ready").status_code == 503
         refused = httpx.post(f"{daemon.url}/v1/chat/completions", json=chat("abc", 1))
@@ -141,7 +147,7 @@ def test_a_second_signal_forces(start: Start) -> None:
         children = daemon.children
         assert children
         daemon.signal()
-        daemon.line("Finishing 1 running request")
+        daemon.line("Finishing 1 running sequence")
         daemon.signal()
         assert daemon.wait() == 128 + signal.SIGTERM
     assert not any(map(is_alive, children))

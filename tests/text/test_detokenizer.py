@@ -52,7 +52,7 @@ def test_prompt_and_stream_join_to_what_the_library_decodes(
 def test_the_start_of_a_text_is_spaced_as_the_library_does(make: Make, text: str) -> None:
     tokenizer = make()
     ids = tokenizer.encode(text, add_special_tokens=False)
-    bos = tokenizer.bos_id
+    bos = tokenizer.token_id(tokenizer.special_tokens["bos_token"])
     assert bos is not None
     expected = tokenizer.decode([bos, *ids], skip_special_tokens=True)
     assert "".join(stream(tokenizer, [bos], ids)) == expected

@@ -26,7 +26,8 @@ def test_decoding_undoes_encoding(make: Callable[[], Tokenizer], text: str) -> N
 def test_the_post_processor_adds_bos_only_on_request() -> None:
     tokenizer = samples.byte_level()
     plain = tokenizer.encode("Hello", add_special_tokens=False)
-    assert tokenizer.encode("Hello", add_special_tokens=True) == [tokenizer.bos_id, *plain]
+    bos = tokenizer.token_id(tokenizer.special_tokens["bos_token"])
+    assert tokenizer.encode("Hello", add_special_tokens=True) == [bos, *plain]
 
 
 def test_special_tokens_in_a_text_are_parsed() -> None:
@@ -91,7 +92,7 @@ def test_the_config_marks_tokens_as_special() -> None:
 def test_a_named_token_that_does_not_exist_changes_nothing() -> None:
     tokenizer = samples.rebuilt(samples.byte_level(), {"eos_token": "<never>", "bos_token": None})
     assert tokenizer.eos_id is None
-    assert tokenizer.bos_id is None
+    assert "bos_token" not in tokenizer.special_tokens
     assert tokenizer.vocab_size == samples.byte_level().vocab_size
 
 

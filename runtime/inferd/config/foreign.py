@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from inferd.config.option import bad_option
 from inferd.errors import StartError
 
-OTHER_NAMES = {  # SGLang's, TGI's and llama.cpp's names for what we have
+OTHER_NAMES = {  # vLLM's, SGLang's, TGI's and llama.cpp's names for what we have
+    "allowed_origins": "cors_origin",
     "mem_fraction_static": "memory_fraction",
     "max_running_requests": "max_batch_size",
     "max_queued_requests": "max_queue_requests",
@@ -27,7 +28,7 @@ OTHER_NAMES = {  # SGLang's, TGI's and llama.cpp's names for what we have
 """Same idea, but not near enough in meaning or default to be taken silently."""
 
 _VLLM_ONLY = """
-    aggregate_engine_logging allowed_local_media_path allowed_media_domains allowed_origins
+    aggregate_engine_logging allowed_local_media_path allowed_media_domains
     api_server_count async_scheduling attention_backend calculate_kv_scales chat_template
     chat_template_content_format compilation_config config_format cpu_offload_gb
     cudagraph_capture_sizes data_parallel_size data_parallel_rank default_mm_loras

@@ -44,7 +44,11 @@ class ServeConfig:
     ] = ()
     dtype: Annotated[
         str,
-        Option(help="Number type of weights and KV cache.", group=MODEL, choices=_DTYPES),
+        Option(
+            help="Number type of weights and KV cache; auto is the checkpoint's, on a CPU float32.",
+            group=MODEL,
+            choices=_DTYPES,
+        ),
     ] = "auto"
     max_model_len: Annotated[
         int | None,
@@ -158,7 +162,9 @@ class ServeConfig:
         int | None,
         Option(help="CPU threads per operation. Default: one per core.", group=MEMORY, least=1),
     ] = None
-    enforce_eager: Annotated[bool, Option(help="Run without CUDA graphs.", group=MEMORY)] = False
+    enforce_eager: Annotated[
+        bool, Option(help="Run without CUDA graphs; so far there are none.", group=MEMORY)
+    ] = False
 
     host: Annotated[
         str,
@@ -180,6 +186,14 @@ class ServeConfig:
         bool,
         Option(help="Serve other machines without a key: anyone may use it.", group=SERVER),
     ] = False
+    cors_origin: Annotated[
+        tuple[str, ...],
+        Option(
+            help="Origin of web pages that may call from a browser; may be repeated.",
+            group=SERVER,
+            unit="ORIGIN",
+        ),
+    ] = ()
     shutdown_timeout: Annotated[
         float,
         Option(

@@ -66,10 +66,6 @@ class Tokenizer:
     def eos_id(self) -> int | None:
         return self.token_id(self.special_tokens.get("eos_token", ""))
 
-    @property
-    def bos_id(self) -> int | None:
-        return self.token_id(self.special_tokens.get("bos_token", ""))
-
     def token_id(self, token: str) -> int | None:
         """The id of a token by its exact string; None if there is none."""
         return self._tokenizer.token_to_id(token)

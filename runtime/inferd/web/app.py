@@ -12,7 +12,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import Lifespan
 
 from inferd.admission import Admission
 from inferd.auth import Auth
@@ -40,7 +39,6 @@ def create_app(
     metrics: Metrics,
     auth: Auth,
     *,
-    lifespan: Lifespan[Starlette] | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     cors_origins: Sequence[str] = (),
     now: Callable[[], float] = time.time,
@@ -71,7 +69,6 @@ def create_app(
         ],
         middleware=middleware,
         exception_handlers={HTTPException: _refuse},
-        lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # the redirect's target would come from the Host header
     return app
