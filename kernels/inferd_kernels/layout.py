@@ -36,26 +36,17 @@ def flat(cache: torch.Tensor) -> torch.Tensor:
     return cache.view(-1, cache.shape[2], cache.shape[3])
 
 
-def slots(block_table: torch.Tensor, positions: torch.Tensor, block_size: int) -> torch.Tensor:
-    """Where positions of one sequence lie.
+def slots(block_tables: torch.Tensor, positions: torch.Tensor, block_size: int) -> torch.Tensor:
+    """Where positions of one sequence, or of each of B, lie.
 
     Args:
-        block_table: [max_blocks] int32 or int64.
-        positions: [N] int64, each < max_blocks * block_size.
+        block_tables: [max_blocks] or [B, max_blocks], int32 or int64.
+        positions: [N] or [B, N] int64, each < max_blocks * block_size.
 
-    Returns: [N] int64.
+    Returns: positions' shape, int64.
 
-    Semantics: slot[n] = block_table[positions[n] // block_size] * block_size
-        + positions[n] % block_size
+    Semantics: slot[b, n] = block_tables[b, positions[b, n] // block_size] * block_size
+        + positions[b, n] % block_size
     """
-    return block_table[positions // block_size].long() * block_size + positions % block_size
-
-
-def context_slots(block_tables: torch.Tensor, length: int, block_size: int) -> torch.Tensor:
-    """The slots of positions 0 … length - 1 of B sequences: [B, max_blocks] → [B, length] int64.
-
-    Semantics: slot[b, p] = block_tables[b, p // block_size] * block_size + p % block_size
-    """
-    blocks = block_tables[:, : -(-length // block_size)].long() * block_size
-    offsets = torch.arange(block_size, device=blocks.device)
-    return (blocks.unsqueeze(-1) + offsets).flatten(1)[:, :length]
+    blocks = block_tables.gather(-1, positions // block_size)
+    return blocks.long() * block_size + positions % block_size

@@ -168,7 +168,7 @@ def test_long_prompts_and_many_rows_are_cut_into_pieces(
     window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention_reference, "QUERY_ROWS", 4)
-    monkeypatch.setattr(attention_reference, "GATHER_TOKENS", 40)
+    monkeypatch.setattr(attention_reference, "GATHER_TOKENS", {"cpu": 40})
     for lengths in ([(11, 19)], [(1, 5 + b) for b in range(7)]):
         case = paged(lengths)
         torch.testing.assert_close(

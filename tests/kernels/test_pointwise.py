@@ -149,6 +149,6 @@ def test_slots() -> None:
     table = torch.tensor([7, 2, 5], dtype=torch.int32)
     positions = torch.tensor([0, 3, 4, 11])
     assert layout.slots(table, positions, 4).tolist() == [28, 31, 8, 23]
-    context = layout.context_slots(torch.stack((table, table.flip(0))), 6, 4)
-    assert context.tolist() == [[28, 29, 30, 31, 8, 9], [20, 21, 22, 23, 8, 9]]
-    assert context.dtype == torch.int64
+    both = layout.slots(torch.stack((table, table.flip(0))), torch.stack((positions, positions)), 4)
+    assert both.tolist() == [[28, 31, 8, 23], [20, 23, 8, 31]]
+    assert both.dtype == torch.int64

@@ -1,6 +1,6 @@
 """The meaning of `attention`, in plain torch: decode rows as one padded batch, the rest one by one.
 
-Padding reads the sequence's own first slot again and masks its score, so that no slot outside a
+Padding reads the sequence's own last slot again and masks its score, so that no slot outside a
 sequence ever reaches a result. Contexts are padded to a multiple of ALIGN, which keeps the order of
 summation, and so the last bit, the same whatever a sequence's neighbours are (measured on CPU).
 """
@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from inferd_kernels import layout
 
-GATHER_TOKENS = 65536  # rows of KV copied out of the cache at a time while decoding
+GATHER_TOKENS = {"cpu": 4096, "cuda": 65536}
+"""Rows of KV copied out of the cache at a time while decoding: a CPU's caches should hold them."""
 QUERY_ROWS = 256  # rows of a prompt that share a mask
 ALIGN = 16  # positions
 
@@ -77,18 +78,15 @@ def _decode(
     softcap: float,
 ) -> torch.Tensor:
     """One query per sequence: q [B, Hq, D] → [B, Hq, D]."""
-    slots = layout.context_slots(block_tables, max_seqlen_k, k_cache.shape[1])
     last = seq_lens.long().clamp(min=1).unsqueeze(1) - 1
-    positions = torch.arange(max_seqlen_k, device=q.device)
-    if 0 < window < max_seqlen_k:
-        positions = (last - window + 1).clamp(min=0) + positions[:window]
-        slots = slots.gather(1, positions.minimum(last))
-    seen = positions <= last
-    slots = _aligned(torch.where(seen, slots, slots[:, :1]))
-    seen = functional.pad(seen, (0, slots.shape[1] - seen.shape[1]))
-    mask = seen[:, None, None]
+    length = min(window, max_seqlen_k) if window else max_seqlen_k
+    positions = torch.arange(_aligned(length), device=q.device)
+    if length < max_seqlen_k:
+        positions = positions + (last - window + 1).clamp(min=0)
+    mask = (positions <= last)[:, None, None]
+    slots = layout.slots(block_tables, positions.minimum(last), k_cache.shape[1])
     out = q.new_empty(q.shape)
-    step = max(1, GATHER_TOKENS // slots.shape[1])
+    step = max(1, GATHER_TOKENS.get(q.device.type, 4096) // slots.shape[1])
     for b in range(0, len(q), step):
         part = slice(b, b + step)
         keys, values = _gather(k_cache, v_cache, slots[part])
@@ -110,9 +108,9 @@ def _prefill(
     """One sequence's last tokens: q [M, Hq, D] → [M, Hq, D]."""
     before = seq_len - len(q)
     begin = max(0, before - window + 1) if window else 0
-    slots = layout.context_slots(block_table.unsqueeze(0), seq_len, k_cache.shape[1])[:, begin:]
-    keys, values = _gather(k_cache, v_cache, _aligned(slots))
-    positions = torch.arange(begin, begin + keys.shape[2], device=q.device)
+    positions = torch.arange(begin, begin + _aligned(seq_len - begin), device=q.device)
+    slots = layout.slots(block_table, positions.clamp(max=seq_len - 1), k_cache.shape[1])
+    keys, values = _gather(k_cache, v_cache, slots.unsqueeze(0))
     q = q.transpose(0, 1).unsqueeze(0)
     parts = []
     for row in range(0, q.shape[2], QUERY_ROWS):
@@ -120,7 +118,7 @@ def _prefill(
         at = torch.arange(chunk.shape[2], device=q.device).unsqueeze(1) + (before + row)
         low = max(0, before + row - window + 1) - begin if window else 0
         size = before + row + chunk.shape[2] - begin - low
-        span = slice(low, low + size + -size % ALIGN)
+        span = slice(low, low + _aligned(size))
         mask = positions[span] <= at
         if window:
             mask &= positions[span] > at - window
@@ -130,10 +128,9 @@ def _prefill(
     return torch.cat(parts, dim=2).squeeze(0).transpose(0, 1)
 
 
-def _aligned(slots: torch.Tensor) -> torch.Tensor:
-    """Slots [B, K], filled up with each row's first to a multiple of ALIGN."""
-    extra = -slots.shape[1] % ALIGN
-    return torch.cat((slots, slots[:, :1].expand(-1, extra)), dim=1) if extra else slots
+def _aligned(length: int) -> int:
+    """The next multiple of ALIGN."""
+    return length + -length % ALIGN
 
 
 def _gather(
