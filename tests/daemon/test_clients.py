@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner, Result
@@ -54,6 +57,15 @@ def test_chat_sends_the_system_prompt(running: Daemon) -> None:
     assert result.output == "SabS\nScSc\n"
 
 
+def test_chat_survives_bytes_that_are_not_utf8(running: Daemon) -> None:
+    chat = [sys.executable, "-m", "inferd", "chat", "--url", running.url, "--max-tokens", "12"]
+    reply = subprocess.run(
+        [*chat, "--system", os.fsdecode(b"\xff")], input=b"caf\xe9\n", capture_output=True
+    )
+    assert (reply.returncode, reply.stderr) == (0, b"")
+    assert reply.stdout.decode().startswith("?caf\N{REPLACEMENT CHARACTER}")
+
+
 def test_chat_says_the_daemons_error(running: Daemon) -> None:
     result = inferd(running, "chat", "--model", "other", stdin="abc\n")
     assert result.exit_code == 1
@@ -61,7 +73,7 @@ def test_chat_says_the_daemons_error(running: Daemon) -> None:
 
 
 def test_a_missing_key_is_said_plainly(start: Start) -> None:
-    daemon = start("--api-key", "secret")
-    assert "--api-key" in inferd(daemon, "models").output
-    assert inferd(daemon, "models", "--api-key", "secret").exit_code == 0
-    assert inferd(daemon, "status", "--api-key", "secret").exit_code == 0
+    daemon = start("--api-key", "sécret")
+    for command in ("models", "status"):
+        assert "Not authenticated (give it with --api-key)" in inferd(daemon, command).output
+        assert inferd(daemon, command, "--api-key", "sécret").exit_code == 0

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -86,6 +87,8 @@ def command(
     given = {key: value for key, value in sampling.items() if value is not None}
     with Client(url, api_key) as client:
         chat = Chat(client, model or _first_model(client), system, given)
+        if isinstance(sys.stdin, TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")  # nobody's old encoding ends a conversation
         if sys.stdin.isatty():
             _interactive(chat)
         else:

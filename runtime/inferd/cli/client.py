@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,7 +49,7 @@ class Client:
         self.url = url.rstrip("/").removesuffix("/v1").rstrip("/")
         key = api_key.split(",")[0]
         self._http = httpx.Client(
-            headers={"authorization": f"Bearer {key}"} if key else {},
+            headers={b"authorization": b"Bearer " + os.fsencode(key)} if key else {},
             timeout=httpx.Timeout(10, read=None),
             trust_env=False,
         )
@@ -83,8 +84,10 @@ class Client:
         """
         import httpx
 
+        # A surrogate was a byte of the command line that is not UTF-8.
+        sent = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         try:
-            with self._http.stream("POST", self.url + path, json=body) as response:
+            with self._http.stream("POST", self.url + path, content=sent) as response:
                 if response.status_code != 200:
                     raise Failure(error_text(response.status_code, response.read()))
                 yield from _events(response.iter_lines())
@@ -124,8 +127,6 @@ def error_text(status: int, body: bytes) -> str:
 
 
 def _message(body: Any) -> str:
-    for key in ("error", "detail", "message"):
-        if not isinstance(body, dict):
-            break
-        body = body.get(key, body)
+    while isinstance(body, dict):
+        body = next((body[key] for key in ("error", "detail", "message") if key in body), None)
     return body if isinstance(body, str) else ""
