@@ -52,7 +52,7 @@ BAD: list[tuple[str, list[Any]]] = [
     ("min_p", [-0.1, 1.1, *FLOATS]),
     ("presence_penalty", [-2.1, 2.1, *FLOATS]),
     ("frequency_penalty", [-2.1, 2.1, *FLOATS]),
-    ("repetition_penalty", [0, -1, 5.1, *FLOATS]),
+    ("repetition_penalty", [0, -1, 1e-7, 0.009, 5.1, *FLOATS]),
     (
         "logit_bias",
         [{-1: 0.0}, {VOCAB: 0.0}, {1: 101.0}, {1: math.nan}, dict.fromkeys(range(1025), 0.0)],

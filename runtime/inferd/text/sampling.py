@@ -141,7 +141,7 @@ def _check_distribution(chosen: Defaults) -> None:
     _range("top_k", chosen.top_k, -1, math.inf)
     _range("top_p", chosen.top_p, 0, 1, open_below=True)
     _range("min_p", chosen.min_p, 0, 1)
-    _range("repetition_penalty", chosen.repetition_penalty, 0, 5, open_below=True)
+    _range("repetition_penalty", chosen.repetition_penalty, 0.01, 5)
 
 
 def _check_ids(request: Generate, vocab_size: int) -> None:
