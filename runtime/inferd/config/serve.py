@@ -147,7 +147,8 @@ class ServeConfig:
     kv_cache_bytes: Annotated[
         int | None,
         Option(
-            help="Size of the KV cache, like 512MiB. Default: from the memory fraction.",
+            help="Size of the KV cache, like 512MiB. Default: what the memory fraction leaves, "
+            "and on a CPU no more than suits the weights.",
             group=MEMORY,
             aliases=("kv_cache_memory_bytes",),
             least=1,
@@ -180,7 +181,8 @@ class ServeConfig:
     ] = 8000
     api_key: Annotated[
         tuple[str, ...],
-        Option(help="Key that clients must send; may be repeated.", group=SERVER, unit="KEY"),
+        Option(help="Key that clients must send; may be repeated. $INFERD_API_KEY keeps it out of "
+            "lists of processes.", group=SERVER, unit="KEY"),
     ] = ()
     allow_unauthenticated: Annotated[
         bool,
