@@ -181,8 +181,12 @@ class ServeConfig:
     ] = 8000
     api_key: Annotated[
         tuple[str, ...],
-        Option(help="Key that clients must send; may be repeated. $INFERD_API_KEY keeps it out of "
-            "lists of processes.", group=SERVER, unit="KEY"),
+        Option(
+            help="Key that clients must send; may be repeated. $INFERD_API_KEY keeps it out of "
+            "lists of processes.",
+            group=SERVER,
+            unit="KEY",
+        ),
     ] = ()
     allow_unauthenticated: Annotated[
         bool,
