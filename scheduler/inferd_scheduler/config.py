@@ -18,7 +18,7 @@ class SchedulerConfig:
     block_size: int  # tokens per KV block
     max_model_len: int  # tokens, prompt and output together
     policy: PolicyName = "fcfs"
-    max_queue_requests: int = 1024  # waiting requests
+    max_queue_requests: int = 1024  # waiting requests, besides those for which a row is free
     max_queue_tokens: int = 4_000_000  # tokens of all waiting requests
     prefix_cache: bool = True
 

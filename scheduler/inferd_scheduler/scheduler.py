@@ -150,9 +150,13 @@ class Scheduler:
         return bool(self._requests)
 
     def _check_load(self, request: Request) -> None:
-        """Raise `Refused` if the queue is full. An empty queue takes a request of any length."""
+        """Raise `Refused` if the queue is full. An empty queue takes a request of any length.
+
+        Requests for which a row is free wait for the next step only, so they do not count.
+        """
         queue, config = self._queue, self.config
-        if len(queue) >= config.max_queue_requests:
+        free_rows = config.max_batch_size - len(self._batch)
+        if len(queue) >= config.max_queue_requests + free_rows:
             raise Refused("overloaded", f"{len(queue)} requests are waiting")
         if len(queue) and queue.num_tokens + request.total > config.max_queue_tokens:
             raise Refused("overloaded", f"{queue.num_tokens} tokens are waiting")

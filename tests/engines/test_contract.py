@@ -269,6 +269,19 @@ async def test_a_full_queue_refuses(start: Start) -> None:
     assert sum(isinstance(end, Finish) for end in ends) == 2
 
 
+async def test_a_burst_that_the_batch_can_hold_is_not_refused(start: Start) -> None:
+    engine = await start(max_batch_size=8, max_queue_requests=1)
+    ends: list[Event] = []
+
+    async def one(name: str) -> None:
+        ends.append((await collect(engine, Submit(name, (1, 2), 4, GREEDY)))[-1])
+
+    async with anyio.create_task_group() as group:
+        for i in range(8):
+            group.start_soon(one, f"r{i}")
+    assert [type(end) for end in ends] == [Finish] * 8
+
+
 async def test_an_id_in_use_is_refused_without_harm_to_its_owner(engine: Engine) -> None:
     async with begun(engine, Submit("same", (1, 2), 60, GREEDY)) as events:
         [refusal] = await collect(engine, Submit("same", (1, 2), 5, GREEDY))

@@ -357,15 +357,28 @@ def test_a_request_is_submitted_once() -> None:
 
 
 def test_the_queue_is_bounded_by_requests_and_by_tokens() -> None:
-    harness = Harness(replace(CONFIG, max_queue_requests=3, max_queue_tokens=20))
-    harness.submit(Request("longer than the bound, but alone", range(30), 1))
+    config = replace(CONFIG, max_batch_size=1, max_queue_requests=3, max_queue_tokens=20)
+    harness = Harness(config)
+    harness.submit(Request("longer than the bound, but alone", range(30), 2))
     with pytest.raises(Refused, match="30 tokens are waiting") as refusal:
         harness.submit(Request("b", [1], 1))
     assert refusal.value.code == "overloaded"
-    harness.run()
+    harness.step()
     for name in "cde":
         harness.submit(Request(name, [1], 1))
     with pytest.raises(Refused, match="3 requests are waiting"):
+        harness.submit(Request("f", [1], 1))
+    harness.run()
+
+
+def test_requests_that_a_free_row_awaits_do_not_fill_the_queue() -> None:
+    harness = Harness(replace(CONFIG, max_queue_requests=1))
+    for name in "abcde":  # four rows, and one that waits
+        harness.submit(Request(name, [1], 4))
+    with pytest.raises(Refused, match="5 requests are waiting"):
+        harness.submit(Request("f", [1], 1))
+    harness.step()
+    with pytest.raises(Refused, match="1 requests are waiting"):
         harness.submit(Request("f", [1], 1))
     harness.run()
 

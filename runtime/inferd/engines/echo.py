@@ -173,7 +173,8 @@ class EchoCore:
         if self._blocks(len(submit.prompt) + submit.max_tokens) > self._info.num_blocks:
             return "too_long", "the sequence does not fit the KV cache"
         tokens = sum(s.length for s in self._waiting) + len(submit.prompt) + len(submit.output)
-        if len(self._waiting) >= self._spec.max_queue_requests:
+        free_rows = self._spec.max_batch_size - len(self._running)
+        if len(self._waiting) >= self._spec.max_queue_requests + free_rows:
             return "overloaded", "too many requests are waiting"
         if self._waiting and tokens > self._spec.max_queue_tokens:
             return "overloaded", "too many tokens are waiting"

@@ -179,10 +179,10 @@ def test_what_would_break_a_batch_is_refused(changes: dict[str, Any], word: str)
 
 
 def test_the_schedulers_refusals_become_fails() -> None:
-    core = make(max_queue_requests=1)
-    assert core.submit(submit("a", [1])) == []
+    core = make(max_batch_size=1, max_queue_requests=1)
+    assert core.submit(submit("a", [1])) == core.submit(submit("b", [1])) == []
     codes = []
-    for one in (submit("a", [1]), submit("b", [1]), submit("c", [1] * 101)):
+    for one in (submit("a", [1]), submit("c", [1]), submit("d", [1] * 101)):
         [fail] = core.submit(one)
         assert isinstance(fail, Fail)
         codes.append(fail.code)
