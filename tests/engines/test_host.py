@@ -16,7 +16,7 @@ import pytest
 
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.host import HostEngine
-from inferd.engines.process import Limits
+from inferd.engines.process import Limits, child_environment
 from inferd.engines.wire import Message
 from inferd.errors import StartError, Unavailable
 from inferd.messages import EngineInfo, Event, Fail, Finish, Sampling, Submit, Tokens
@@ -352,3 +352,9 @@ async def test_runs_on_uvloop(start: Start, anyio_backend: object) -> None:
     os.kill(engine.pid or 0, signal.SIGKILL)
     await until(engine, "restarting")
     await until(engine, "ready")
+
+
+def test_waiting_threads_of_the_child_sleep_soon_unless_the_operator_says_otherwise() -> None:
+    assert child_environment({"PATH": "/bin"}) == {"PATH": "/bin", "GOMP_SPINCOUNT": "10000"}
+    for chosen in ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}):
+        assert child_environment(chosen) == chosen

@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -32,6 +32,7 @@ from inferd.errors import StartError
 _log = logging.getLogger("inferd.engine")
 
 _KEPT_LINES = 40  # of stderr, for diagnosis
+_SPINS = "10000"  # some 30 µs
 _MAX_PATH = 100  # bytes of a Unix socket's path (sockaddr_un holds 108, macOS 104)
 
 
@@ -129,6 +130,7 @@ class ChildProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                env=child_environment(os.environ),
                 start_new_session=True,
             )
             children.append(cls(process, channel, directory, limits))
@@ -208,6 +210,17 @@ class ChildProcess:
                 self.kill(f"gave no sign of life for {limits.silence_s:g} s")
             elif self._stuck > limits.stuck_s:
                 self.kill(f"was stuck in one step for {limits.stuck_s:g} s")
+
+
+def child_environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """`ours`, with OpenMP's threads told to sleep soon when they wait for each other.
+
+    libgomp lets them spin for 300 000 rounds. Where another process wants a core too, they then
+    spin their time slice away while the thread that they wait for has none.
+    """
+    if "OMP_WAIT_POLICY" in ours:
+        return dict(ours)
+    return {"GOMP_SPINCOUNT": _SPINS, **ours}
 
 
 async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
