@@ -34,6 +34,7 @@ from inferd.registry import Deployment, Registry
 from inferd.service import Service
 from inferd.text.model import load_text
 from inferd.web.app import create_app
+from inferd.web.protocol import BoundedHeads
 from inferd.weights import ModelFolder, resolve
 
 Stage = Literal["download", "weights", "warmup"]
@@ -138,7 +139,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=BoundedHeads,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -29,6 +29,7 @@ from inferd.text import tokenizer as text_tokenizer
 from inferd.text.chat import ChatTemplate
 from inferd.text.model import TextModel
 from inferd.web.app import create_app
+from inferd.web.protocol import BoundedHeads
 
 T = TypeVar("T")
 
@@ -106,7 +107,13 @@ class Site:
         self._loop = asyncio.new_event_loop()
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self.app, log_config=None, access_log=False, lifespan="off", ws="none", loop="none"
+                self.app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                http=BoundedHeads,
+                ws="none",
+                loop="none",
             )
         )
         self._ready = threading.Event()
