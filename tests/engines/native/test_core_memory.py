@@ -69,6 +69,18 @@ def test_a_given_cache_size_that_is_too_small_is_the_hint() -> None:
     assert caught.value.hint == "--max-model-len 192"
 
 
+def test_a_cache_that_is_small_by_our_choice_may_grow() -> None:
+    """A tiny model whose longest context takes more than we would take unasked."""
+    budget = memory.cpu_budget(spec(), 6 * GIB, weights=1)
+    tokens = 2 * budget.bytes // TOKEN // 16 * 16
+    asked = spec(max_model_len=tokens)
+    with pytest.raises(StartError) as caught:
+        plan_kv(asked, LAYERS, torch.float32, tokens, budget)
+    assert caught.value.hint == f"--kv-cache-bytes {tokens * TOKEN}"
+    given = memory.cpu_budget(spec(kv_cache_bytes=tokens * TOKEN), 6 * GIB, weights=1)
+    assert plan_kv(asked, LAYERS, torch.float32, tokens, given).max_model_len == tokens
+
+
 @pytest.mark.parametrize("length", [1, 1001])
 def test_a_context_the_model_has_not(length: int) -> None:
     with pytest.raises(StartError) as caught:

@@ -32,7 +32,7 @@ class KVPlan:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Bytes that the KV cache may take, and what was free when that was decided."""
+    """Bytes that the KV cache may take unasked, and how many it could take at most."""
 
     bytes: int
     bytes_free: int
@@ -64,7 +64,7 @@ def plan_kv(
         "out_of_memory",
         f"A sequence of {wanted_len} tokens needs {gib(needed)} of KV cache, and there is room "
         f"for {gib(budget.bytes)}",
-        hint=_hint(spec, fits, needed, budget.bytes_free),
+        hint=_hint(fits, needed, budget.bytes_free),
         bytes_needed=needed,
         bytes_free=budget.bytes,
     )
@@ -84,9 +84,9 @@ def context_length(spec: EngineSpec, max_position: int) -> int:
     return asked
 
 
-def _hint(spec: EngineSpec, fits: int, needed: int, free: int) -> str:
-    """The smallest change that helps; the whole context is rather kept than reduced."""
-    if spec.kv_cache_bytes is not None and needed <= free:
+def _hint(fits: int, needed: int, free: int) -> str:
+    """The smallest change that helps; a larger cache, where there is room, before less context."""
+    if needed <= free:
         return f"--kv-cache-bytes {needed}"
     if fits >= MIN_USEFUL_LEN:
         return f"--max-model-len {fits}"
@@ -108,7 +108,8 @@ def cuda_budget(spec: EngineSpec, free: int, total: int, peak: int) -> Budget:
     """
     if spec.kv_cache_bytes is not None:
         return _given(spec.kv_cache_bytes, free - peak)
-    return Budget(max(0, int(spec.memory_fraction * total) - (total - free) - peak), free)
+    mine = int(spec.memory_fraction * total) - (total - free) - peak
+    return Budget(max(0, mine), max(0, free - peak))
 
 
 def _given(asked: int, free: int) -> Budget:

@@ -16,12 +16,10 @@ class KVSpec:
     """The shape of one layer's KV cache."""
 
     num_kv_heads: int
-    head_dim: int
-    v_head_dim: int | None = None  # where values are narrower than keys (none of ours yet)
+    head_dim: int  # of keys and values alike
 
     def bytes_per_token(self, dtype: torch.dtype) -> int:
-        width = self.head_dim + (self.v_head_dim or self.head_dim)
-        return self.num_kv_heads * width * dtype.itemsize
+        return 2 * self.num_kv_heads * self.head_dim * dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
