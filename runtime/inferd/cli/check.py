@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 
 from inferd.cli import CONTEXT
-from inferd.cli.units import human_bytes
 from inferd.config import DEMO_MODEL
 from inferd.errors import InferdError
+from inferd.units import human_bytes
 
 COMPILERS = ("c++", "g++", "clang++")
 NEEDED_BYTES = 1 << 30  # for torch, the daemon and the demo model

@@ -8,8 +8,8 @@ from typing import IO, Any
 
 import click
 
-from inferd.cli.units import human_bytes
 from inferd.errors import InferdError, StartError
+from inferd.units import human_bytes
 
 
 class Failure(click.ClickException):

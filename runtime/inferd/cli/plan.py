@@ -10,8 +10,8 @@ import click
 from inferd.cli import CONTEXT
 from inferd.cli.failure import Failure
 from inferd.cli.options import TableCommand, config_of, normalise, table_params
-from inferd.cli.units import human_bytes
 from inferd.config.serve import MEMORY, MODEL, SCHEDULING
+from inferd.units import human_bytes
 
 if TYPE_CHECKING:
     from inferd.engines.native.plan import Plan

@@ -9,7 +9,7 @@ import click
 
 from inferd.cli import CONTEXT
 from inferd.cli.client import Client, client_options
-from inferd.cli.units import human_seconds
+from inferd.units import human_seconds
 
 Samples = dict[str, dict[str, float]]
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
-from inferd.cli.units import human_bytes
 from inferd.daemon import Address, Stage
+from inferd.units import human_bytes
 
 _log = logging.getLogger("inferd.serve")
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.native.batching import Batcher, allocate_kv
-from inferd.engines.native.memory import gib
 from inferd.engines.native.model import Model
 from inferd.engines.native.runner import Outcome, Runner
 from inferd.engines.native.sequences import Sequence
@@ -25,6 +24,7 @@ from inferd.messages import (
     Submit,
     Tokens,
 )
+from inferd.units import human_bytes
 from inferd_scheduler import Event as SchedulerEvent
 from inferd_scheduler import (
     Failed,
@@ -260,7 +260,7 @@ def create(spec: EngineSpec, on_progress: Callable[[Progress], None]) -> NativeC
         needed = describe(model, config, 0.0).kv_cache_bytes
         raise StartError(
             "out_of_memory",
-            f"The KV cache's {gib(needed)} could not be allocated",
+            f"The KV cache's {human_bytes(needed)} could not be allocated",
             hint=f"--kv-cache-bytes {needed // 2}",
             bytes_needed=needed,
             log=repr(error),

@@ -13,6 +13,7 @@ from inferd.engines.base import EngineSpec
 from inferd.engines.native.checkpoint import read_headers
 from inferd.engines.native.model import KVSpec
 from inferd.errors import StartError
+from inferd.units import human_bytes
 
 MAX_CPU_KV_BYTES = 4 << 30
 """KV on a CPU is never larger unless `kv_cache_bytes` says so: others use the memory too."""
@@ -62,8 +63,8 @@ def plan_kv(
     needed = per_sequence * block_bytes
     raise StartError(
         "out_of_memory",
-        f"A sequence of {wanted_len} tokens needs {gib(needed)} of KV cache, and there is room "
-        f"for {gib(budget.bytes)}",
+        f"A sequence of {wanted_len} tokens needs {human_bytes(needed)} of KV cache, and there is "
+        f"room for {human_bytes(budget.bytes)}",
         hint=_hint(fits, needed, budget.bytes_free),
         bytes_needed=needed,
         bytes_free=budget.bytes,
@@ -116,7 +117,7 @@ def _given(asked: int, free: int) -> Budget:
     if asked > free:
         raise StartError(
             "out_of_memory",
-            f"kv_cache_bytes asks for {gib(asked)}, and {gib(free)} are free",
+            f"kv_cache_bytes asks for {human_bytes(asked)}, and {human_bytes(free)} are free",
             hint=f"--kv-cache-bytes {max(0, free)}",
             bytes_needed=asked,
             bytes_free=free,
@@ -132,7 +133,7 @@ def check_weights(folder: Path, dtype: torch.dtype | None, free: int) -> None:
     halved = weight_bytes(folder, torch.bfloat16)
     raise StartError(
         "out_of_memory",
-        f"The weights need {gib(needed)}, and {gib(free)} are free",
+        f"The weights need {human_bytes(needed)}, and {human_bytes(free)} are free",
         hint="--dtype bfloat16" if halved <= free else "Choose a smaller model",
         bytes_needed=needed,
         bytes_free=free,
@@ -184,8 +185,3 @@ def _cgroup_room(limit: Path, usage: Path, stat: Path) -> int | None:
     except (OSError, ValueError):
         pass
     return max(0, bound - used + cache)
-
-
-def gib(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"

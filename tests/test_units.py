@@ -10,8 +10,8 @@ import pytest
 
 from inferd.cli.failure import Failure
 from inferd.cli.terminal import Terminal, curl_line
-from inferd.cli.units import human_bytes, human_seconds
 from inferd.errors import StartError
+from inferd.units import human_bytes, human_seconds
 
 
 @pytest.mark.parametrize(
