@@ -74,7 +74,9 @@ class Metrics:
         self.cancelled = counter(
             "inferd_requests_cancelled", "Requests left before their end.", "model_name", "reason"
         )
-        self.errors = counter("inferd_request_errors", "Requests refused or failed.", "code")
+        self.errors = counter(
+            "inferd_request_errors", "Requests that the service refused or that failed.", "code"
+        )
         self.ttft = histogram("time_to_first_token_seconds", "To the first token.", _FIRST_TOKEN)
         self.itl = histogram("inter_token_latency_seconds", "Between tokens.", _INTER_TOKEN)
         self.e2e = histogram("e2e_request_latency_seconds", "Whole requests.", _LATENCY)

@@ -136,7 +136,8 @@ def _tool_call(call: ToolCall, path: str) -> dict[str, Any]:
         except (msgspec.DecodeError, RecursionError):
             arguments = None
     if not isinstance(arguments, dict):
-        raise InvalidRequest("Must be a JSON object", f"{path}.function.arguments")
+        path = f"{path}.function.arguments"
+        raise InvalidRequest(f"{path} must be a JSON object", path)
     function = {"name": call.function.name, "arguments": arguments}
     return {"type": call.type, "id": call.id, "function": function}
 

@@ -85,14 +85,14 @@ def _encode(
     try:
         ids = tokenizer.encode(text, add_special_tokens=request.messages is None)
     except UnicodeEncodeError as error:
-        raise InvalidRequest("The text holds half a surrogate pair", param) from error
+        raise InvalidRequest(f"The text of {param} holds half a surrogate pair", param) from error
     _check_ids(ids, vocab_size, param)
     return ids, text
 
 
 def _check_ids(ids: Sequence[int], vocab_size: int, param: str) -> None:
     if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
-        raise InvalidRequest(f"Token ids must be 0 to {vocab_size - 1}", param)
+        raise InvalidRequest(f"{param}: token ids must be 0 to {vocab_size - 1}", param)
 
 
 def _render(request: Generate, model: TextModel, max_model_len: int) -> str:

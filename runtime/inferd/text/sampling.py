@@ -101,7 +101,7 @@ def check_counts(request: Generate) -> None:
     for stop in request.stop:
         if not 1 <= len(stop) <= MAX_STOP_CHARS:
             raise InvalidRequest(
-                f"A stop string must have 1 to {MAX_STOP_CHARS} characters", "stop"
+                f"stop: each string must have 1 to {MAX_STOP_CHARS} characters", "stop"
             )
     _count("stop_token_ids", len(request.stop_token_ids), MAX_STOP_TOKEN_IDS)
     _count("logit_bias", len(request.logit_bias), MAX_LOGIT_BIAS)
@@ -112,7 +112,7 @@ def check_counts(request: Generate) -> None:
         raise InvalidRequest("seed must be at least -2**63 and less than 2**64", "seed")
     _range("priority", request.priority, -(2**31), 2**31 - 1)
     if len(request.cache_salt) > MAX_SALT_CHARS:
-        raise InvalidRequest(f"At most {MAX_SALT_CHARS} characters", "cache_salt")
+        raise InvalidRequest(f"cache_salt: at most {MAX_SALT_CHARS} characters", "cache_salt")
 
 
 def choice_seed(seed: int, index: int) -> int:
@@ -154,7 +154,7 @@ def _check_ids(request: Generate, vocab_size: int) -> None:
 
 def _token(name: str, token_id: int, vocab_size: int) -> None:
     if not 0 <= token_id < vocab_size:
-        raise InvalidRequest(f"Token ids must be 0 to {vocab_size - 1}", name)
+        raise InvalidRequest(f"{name}: token ids must be 0 to {vocab_size - 1}", name)
 
 
 def _count(name: str, count: int, most: int) -> None:

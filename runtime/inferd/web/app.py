@@ -58,7 +58,11 @@ def create_app(
     ]
     if cors_origins:
         cors = Middleware(
-            CORSMiddleware, allow_origins=cors_origins, allow_methods=["*"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
         )
         middleware.insert(0, cors)
     app = Starlette(

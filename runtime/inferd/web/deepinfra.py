@@ -131,7 +131,7 @@ def generate_of(request: TextRequest, model: str) -> Generate:
     if n > MAX_RESPONSES:
         raise InvalidRequest(f"num_responses must be at most {MAX_RESPONSES}", "num_responses")
     if request.stream and n > 1:
-        raise InvalidRequest("A stream has one response", "num_responses")
+        raise InvalidRequest("num_responses must be 1 in a stream", "num_responses")
     return Generate(
         model=model,
         prompt=request.input,

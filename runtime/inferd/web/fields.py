@@ -90,7 +90,7 @@ def check_unknown(fields: Mapping[str, msgspec.Raw], known: frozenset[str]) -> N
             _check_neutral(name, msgspec.json.decode(fields[name]), NOT_SUPPORTED[name])
         elif near := _nearest(name, known):
             raise InvalidRequest(
-                f"Unknown field; did you mean `{near}`?", name[:64], kind="extra_forbidden"
+                f"Unknown field `{name}`; did you mean `{near}`?", name, kind="extra_forbidden"
             )
         else:
             _log.info("ignored the unknown field %.64r", name)

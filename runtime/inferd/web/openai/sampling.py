@@ -57,7 +57,7 @@ def check_response_format(response_format: Mapping[str, Any] | None) -> None:
 
 def _logit_bias(biases: Mapping[str, float]) -> dict[int, float]:
     if len(biases) > MAX_LOGIT_BIAS:  # before working through them
-        raise InvalidRequest(f"At most {MAX_LOGIT_BIAS} tokens can be biased", "logit_bias")
+        raise InvalidRequest(f"`logit_bias` holds more than {MAX_LOGIT_BIAS} tokens", "logit_bias")
     for key in biases:
         if not _TOKEN_ID.fullmatch(key):
             raise InvalidRequest("The keys of `logit_bias` must be token ids", "logit_bias")
