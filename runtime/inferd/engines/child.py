@@ -8,6 +8,7 @@ whatever libraries print goes to stderr.
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -72,6 +73,8 @@ def _serve(spec: EngineSpec, channel: ChildChannel, heart: Heart) -> int:
     core = _start(spec, channel)
     if core is None:
         return 0
+    gc.collect()
+    gc.freeze()  # what loading made stays: no collection between steps walks through it
     channel.send([core.info])
 
     def receive(wait: float | None) -> list[Command]:
