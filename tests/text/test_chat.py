@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -211,6 +212,16 @@ def test_the_time_is_bounded() -> None:
     ticks = iter([0.0, 1.0, MAX_SECONDS + 1.0])
     with pytest.raises(InvalidRequest, match="too long"):
         template("chatml").render((USER,), clock=lambda: next(ticks))
+
+
+@pytest.mark.parametrize("lookup", ["m.role", "m['role']", "messages[0]"])
+def test_a_loop_that_writes_nothing_is_bounded_too(lookup: str) -> None:
+    loops = "{% for m in messages %}{% for n in messages %}{% set x = LOOKUP %}{% endfor %}"
+    source = loops.replace("LOOKUP", lookup) + "{% endfor %}"
+    ticks = itertools.count()
+    with pytest.raises(InvalidRequest, match="too long"):
+        ChatTemplate({"default": source}, {}).render((USER,) * 100, clock=lambda: next(ticks))
+    assert next(ticks) < 2 * MAX_SECONDS
 
 
 @pytest.mark.parametrize(

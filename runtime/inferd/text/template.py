@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
@@ -61,6 +62,22 @@ class _SafeNamespace(Namespace):
         Namespace.__setitem__(self, name, value)
 
 
+_in_time: ContextVar[Callable[[], None]] = ContextVar("_in_time", default=lambda: None)
+"""Raises once the rendering that is going on has had its time."""
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Looks at the clock whenever a template looks something up: loops may write nothing."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        _in_time.get()()
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        _in_time.get()()
+        return super().getitem(obj, argument)
+
+
 def _refuse_private(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
         raise jinja2.exceptions.SecurityError(f"{name!r} begins with an underscore")
@@ -90,8 +107,8 @@ def _strftime_now(pattern: str) -> str:
     return datetime.now().strftime(pattern)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+def _environment() -> _Environment:
+    environment = _Environment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
     environment.filters["tojson"] = _tojson
@@ -137,22 +154,29 @@ class Template:
         """
         pieces: list[str] = []
         length, end = 0, clock() + MAX_SECONDS
+
+        def in_time() -> None:
+            if clock() > end:
+                raise InvalidRequest(
+                    "The model's chat template takes too long on these messages", "messages"
+                )
+
+        outer = _in_time.set(in_time)
         try:
             for piece in self._template.generate(values):
                 pieces.append(piece)
                 length += len(piece)
                 if length > max_chars:
                     raise OutputTooLong(length)
-                if clock() > end:
-                    raise InvalidRequest(
-                        "The model's chat template takes too long on these messages", "messages"
-                    )
+                in_time()
         except _Refusal as error:
             raise InvalidRequest(_shorten(str(error)), "messages") from error
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise _unrenderable() from error
         except (AttributeError, RecursionError, MemoryError) as error:
             raise _unrenderable() from error
+        finally:
+            _in_time.reset(outer)
         return "".join(pieces)
 
 
