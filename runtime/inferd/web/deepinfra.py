@@ -108,7 +108,7 @@ class TextGeneration:
             ) as outputs:
                 if request.stream:
                     events = token_events(outputs, request_id)
-                    return await send_events(exchange.send, events, "native")
+                    return await send_events(exchange, events, "native")
                 answer = await collect(outputs, prompts=1, n=generate.n)
         await send_json(exchange.send, _reply(answer, request_id))
 

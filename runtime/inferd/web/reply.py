@@ -12,6 +12,7 @@ from starlette.types import Send
 
 from inferd.errors import InferdError
 from inferd.web.errors import Family, event_of
+from inferd.web.exchange import Exchange
 
 _log = logging.getLogger("inferd.web")
 _encoder = msgspec.json.Encoder()
@@ -48,9 +49,12 @@ async def send_bytes(
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_events(send: Send, events: AsyncGenerator[bytes, None], family: Family) -> None:
+async def send_events(
+    exchange: Exchange, events: AsyncGenerator[bytes, None], family: Family
+) -> None:
     """Send `events` as a stream. The status goes out with the first one, so an error before it
     is raised and gets a status of its own; a later one becomes the last event."""
+    send = exchange.send
     async with aclosing(events):
         first = await anext(events)
         await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
@@ -59,10 +63,10 @@ async def send_events(send: Send, events: AsyncGenerator[bytes, None], family: F
             async for each in events:
                 await _send_part(send, each)
         except InferdError as error:
-            _log.warning("an answer broke off: %s", error)
+            _log.warning("the answer to request %s broke off: %s", exchange.id, error)
             await _send_part(send, event(event_of(error, family)))
         except Exception:
-            _log.exception("an answer broke off")
+            _log.exception("the answer to request %s broke off", exchange.id)
             await _send_part(send, event(event_of(InferdError(INTERNAL_ERROR), family)))
         await send({"type": "http.response.body", "body": b""})
 

@@ -40,6 +40,6 @@ async def respond(
         if request.stream:
             plan = UsagePlan(request.stream_options, form.bare)
             events = stream_events(outputs, form.frames, plan)
-            return await send_events(exchange.send, events, "openai")
+            return await send_events(exchange, events, "openai")
         answer = await collect(outputs, len(generates), generates[0].n)
     await send_json(exchange.send, form.whole(answer))
