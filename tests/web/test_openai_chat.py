@@ -155,6 +155,20 @@ def test_logprobs(client: OpenAI) -> None:
     assert len(second.top_logprobs) == 2
 
 
+def test_an_answer_has_openais_keys(http: httpx.Client) -> None:
+    """Those that OpenAI's OpenAPI document requires."""
+    answer = chat(http, logprobs=True, top_logprobs=1, max_tokens=2)
+    [choice] = answer["choices"]
+    assert set(answer) == {"id", "object", "created", "model", "choices", "usage"}
+    assert set(choice) == {"index", "message", "logprobs", "finish_reason"}
+    assert choice["message"].keys() == {"role", "content", "refusal"}
+    assert choice["message"]["refusal"] is None
+    assert choice["logprobs"].keys() == {"content", "refusal"}
+    entry = choice["logprobs"]["content"][0]
+    assert entry.keys() == {"token", "logprob", "bytes", "top_logprobs"}
+    assert entry["top_logprobs"][0].keys() == {"token", "logprob", "bytes"}
+
+
 def test_streamed_logprobs_are_those_of_the_whole_answer(http: httpx.Client) -> None:
     fields: dict[str, Any] = {"logprobs": True, "top_logprobs": 3}
     whole = chat(http, **fields)["choices"][0]["logprobs"]["content"]

@@ -47,11 +47,13 @@ class ChatTokenLogprob(ChatLogprob):
 
 class ChatLogprobs(Struct):
     content: list[ChatTokenLogprob]
+    refusal: None = None  # OpenAI's reply has the key, and strict clients look for it
 
 
 class ChatMessage(Struct):
     content: str
     role: Literal["assistant"] = "assistant"
+    refusal: None = None
 
 
 class Delta(Struct):
