@@ -148,3 +148,18 @@ async def test_a_consumers_own_error_passes_and_frees_everything() -> None:
         with pytest.raises(KeyError):
             await collect(setup, ask(LONG, n=2), Reject())
         await setup.idle()
+
+
+async def test_a_second_cancellation_leaves_nothing_running() -> None:
+    outputs: list[Output] = []
+    async with serving(options="delay=0.1") as setup:
+        work = asyncio.create_task(collect(setup, ask(LONG, n=4, max_tokens=900), outputs))
+        with anyio.fail_after(10):
+            while not outputs:
+                await asyncio.sleep(0.001)
+        for _ in range(4):
+            work.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        await setup.idle()

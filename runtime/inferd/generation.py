@@ -79,9 +79,11 @@ class Streams:
                 await stack.aclose()
 
     async def close(self) -> None:
-        """Abort all that still run."""
-        for index in list(self._open):
-            await self.end(index)
+        """Abort all that still run; the others too where aborting one is interrupted."""
+        with CancelScope(shield=True):
+            async with AsyncExitStack() as every:
+                while self._open:
+                    every.push_async_exit(self._open.popitem()[1])
 
     async def _pump(self, index: int, events: AsyncIterator[Event]) -> None:
         try:
