@@ -151,12 +151,18 @@ async def test_a_consumers_own_error_passes_and_frees_everything() -> None:
 
 
 async def test_a_second_cancellation_leaves_nothing_running() -> None:
-    outputs: list[Output] = []
+    begun = asyncio.Event()
     async with serving(options="delay=0.1") as setup:
-        work = asyncio.create_task(collect(setup, ask(LONG, n=4, max_tokens=900), outputs))
-        with anyio.fail_after(10):
-            while not outputs:
-                await asyncio.sleep(0.001)
+
+        async def read() -> None:
+            request = ask(LONG, n=4, max_tokens=900)
+            async with setup.service.stream(request, Caller(), request_id="r") as outputs:
+                async for output in outputs:
+                    if isinstance(output, Chunk):
+                        begun.set()
+
+        work = asyncio.create_task(read())
+        await begun.wait()
         for _ in range(4):
             work.cancel()
             await asyncio.sleep(0)
