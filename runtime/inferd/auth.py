@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 from collections.abc import Collection, Iterable, Iterator
 
 from inferd.errors import Unauthorized
@@ -22,7 +23,7 @@ class Auth:
     def __init__(self, keys: Collection[str] = ()) -> None:
         if not all(key.strip() for key in keys):
             raise ValueError("an API key must not be empty")
-        digests = [_digest(key.strip().encode()) for key in keys]
+        digests = [_digest(os.fsencode(key.strip())) for key in keys]
         self._callers = [(digest, Caller(f"key-{digest.hex()[:8]}")) for digest in digests]
 
     def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -141,6 +142,14 @@ def test_callers_are_named_without_their_keys() -> None:
         auth.authenticate([(b"x-api-key", b"\xff\x00")])
     with pytest.raises(ValueError, match="empty"):
         Auth(["a", " "])
+
+
+@pytest.mark.parametrize("key", ["ключ".encode(), b"\xff latin"])
+def test_keys_are_compared_as_the_bytes_of_the_command_line(key: bytes) -> None:
+    auth = Auth([os.fsdecode(key)])
+    assert auth.authenticate([(b"authorization", b"BEARER " + key)]).name.startswith("key-")
+    with pytest.raises(Unauthorized):
+        auth.authenticate([(b"authorization", b"Bearer " + key[:-1])])
 
 
 def test_large_bodies_are_refused_announced_or_not() -> None:
