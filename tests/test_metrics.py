@@ -99,11 +99,11 @@ async def test_a_request_adds_up() -> None:
     metrics = Metrics()
     times = ticking(10.5, 10.75, 11.0, 12.0)
     request = RequestMetrics(metrics, "m", lambda: next(times), began=10.0)
-    request.accepted(100)
+    request.accepted(100, 2, 64)
     request.tokens(0, 1)
     request.tokens(0, 2)
     request.tokens(1, 1)
-    request.begun(Begun(queued_s=0.125, prefill_s=0.25))
+    request.begun(0, Begun(queued_s=0.125, prefill_s=0.25))
     request.choice_done(0, "length", 3)
     request.choice_done(1, "stop", 1)
     request.done()
@@ -119,6 +119,10 @@ async def test_a_request_adds_up() -> None:
         ("request_queue_time_seconds", 0.125, 1),
         ("request_prefill_time_seconds", 0.25, 1),
         ("request_decode_time_seconds", 0.25, 2),
+        ("request_inference_time_seconds", 0.25 + 0.25, 2),
+        ("request_time_per_output_token_seconds", 0.125, 1),
+        ("request_params_n", 2, 1),
+        ("request_params_max_tokens", 64, 1),
         ("request_prompt_tokens", 100, 1),
         ("request_generation_tokens", 4, 2),
     ):

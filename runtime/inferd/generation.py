@@ -134,7 +134,8 @@ class Generation:
         except BaseException:
             await self.close()
             raise
-        self._metrics.accepted(len(self._prepared.prompt))
+        prepared = self._prepared
+        self._metrics.accepted(len(prepared.prompt), len(self._submits), prepared.max_tokens)
 
     async def close(self) -> None:
         """Abort what still runs."""
@@ -197,7 +198,7 @@ class Generation:
     async def _tokens(self, index: int, event: Tokens) -> Sequence[Output]:
         choice = self._choices[index]
         if event.begun is not None:
-            self._metrics.begun(event.begun)
+            self._metrics.begun(index, event.begun)
             if index == 0:
                 self._cached_tokens = event.begun.cached_tokens
         chunk = choice.tokens(event)

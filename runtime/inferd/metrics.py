@@ -33,6 +33,7 @@ _LATENCY = (
     *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0),
     *(40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
 )
+_CHOICES = (1.0, 2.0, 5.0, 10.0, 20.0)
 _TOKENS = tuple(float(m * 10**e) for e in range(6) for m in (1, 2, 5))
 
 
@@ -83,8 +84,18 @@ class Metrics:
         self.queue = histogram("request_queue_time_seconds", "Waiting for a slot.", _LATENCY)
         self.prefill = histogram("request_prefill_time_seconds", "Reading the prompt.", _LATENCY)
         self.decode = histogram("request_decode_time_seconds", "First to last token.", _LATENCY)
+        self.inference = histogram(
+            "request_inference_time_seconds", "Reading the prompt to the last token.", _LATENCY
+        )
+        self.per_token = histogram(
+            "request_time_per_output_token_seconds", "A choice's mean between tokens.", _INTER_TOKEN
+        )
         self.prompt_size = histogram("request_prompt_tokens", "Prompt tokens.", _TOKENS)
         self.output_size = histogram("request_generation_tokens", "Output tokens.", _TOKENS)
+        self.asked_choices = histogram("request_params_n", "Choices asked for.", _CHOICES)
+        self.asked_tokens = histogram(
+            "request_params_max_tokens", "Output tokens allowed.", _TOKENS
+        )
         self._registry = registry
         self._snapshot = _Snapshot()
         registry.register(self._snapshot)
@@ -122,6 +133,7 @@ class RequestMetrics:
         self._labels = (model, _ENGINE)
         self._clock = clock
         self._began = began
+        self._prefill: dict[int, float] = {}  # choice → how long its prompt was read
         self._first: dict[int, float] = {}  # choice → when its first token came
         self._last: dict[int, float] = {}  # choice → when its newest token came
         # Bound once, since `labels` would cost more than all else that happens to a token.
@@ -133,8 +145,10 @@ class RequestMetrics:
         """Seconds since the request came."""
         return self._clock() - self._began
 
-    def accepted(self, prompt_tokens: int) -> None:
+    def accepted(self, prompt_tokens: int, choices: int, max_tokens: int) -> None:
         self._metrics.prompt_tokens.labels(*self._labels).inc(prompt_tokens)
+        self._metrics.asked_choices.labels(*self._labels).observe(choices)
+        self._metrics.asked_tokens.labels(*self._labels).observe(max_tokens)
         self._metrics.prompt_size.labels(*self._labels).observe(prompt_tokens)
 
     def tokens(self, index: int, count: int) -> None:
@@ -149,17 +163,24 @@ class RequestMetrics:
         else:
             self._itl.observe(now - last)
 
-    def begun(self, begun: Begun) -> None:
+    def begun(self, index: int, begun: Begun) -> None:
         """The engine's own account of how a choice came to its first token."""
+        self._prefill[index] = begun.prefill_s
         self._metrics.queue.labels(*self._labels).observe(begun.queued_s)
         self._metrics.prefill.labels(*self._labels).observe(begun.prefill_s)
 
     def choice_done(self, index: int, reason: str, completion_tokens: int) -> None:
         if index in self._first:
-            decode = self._last[index] - self._first[index]
-            self._metrics.decode.labels(*self._labels).observe(decode)
+            self._decoded(index, self._last[index] - self._first[index], completion_tokens)
         self._metrics.success.labels(*self._labels, reason).inc()
         self._metrics.output_size.labels(*self._labels).observe(completion_tokens)
+
+    def _decoded(self, index: int, seconds: float, completion_tokens: int) -> None:
+        metrics, labels = self._metrics, self._labels
+        metrics.decode.labels(*labels).observe(seconds)
+        metrics.inference.labels(*labels).observe(self._prefill.get(index, 0.0) + seconds)
+        if completion_tokens > 1:
+            metrics.per_token.labels(*labels).observe(seconds / (completion_tokens - 1))
 
     def done(self) -> None:
         """The request ran to its end."""
