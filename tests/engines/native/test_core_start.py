@@ -80,6 +80,14 @@ def test_failures_say_what_and_why(
     assert word in caught.value.message
 
 
+def test_a_context_beyond_the_models_is_refused_before_the_weights_load(folder: Path) -> None:
+    seen: list[Progress] = []
+    with pytest.raises(StartError) as caught:
+        create(spec(folder, max_model_len=129), seen.append)
+    assert (caught.value.code, caught.value.hint) == ("bad_option", "--max-model-len 128")
+    assert seen == []
+
+
 def test_too_few_batch_tokens_are_refused_with_what_would_do(folder: Path) -> None:
     with pytest.raises(StartError) as caught:
         create(spec(folder, max_batch_size=4096), ignore)

@@ -10,7 +10,7 @@ import torch
 
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.native import memory
-from inferd.engines.native.architectures import supports
+from inferd.engines.native.architectures import parse_config, supports
 from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.checkpoint import read_config
 from inferd.engines.native.decoder import DTYPES, load_decoder
@@ -29,7 +29,7 @@ def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerCo
     dtype = pick_dtype(spec.dtype, device)
     folder = Path(spec.model)
     config = read_config(folder)
-    scheduler_config(spec, memory.KVPlan(1, 2))  # a wrong option shows before the weights load
+    check_options(spec, config)
     memory.check_weights(folder, dtype, free_bytes(device))
     try:
         model = load_model(spec, folder, config, dtype, device, on_progress)
@@ -45,6 +45,16 @@ def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerCo
         ) from error
     plan = memory.plan_kv(spec, model.kv_specs, model.dtype, model.max_position, budget)
     return model, scheduler_config(spec, plan)
+
+
+def check_options(spec: EngineSpec, config: dict[str, Any]) -> None:
+    """Let a wrong option show before the weights load. Raises StartError(bad_option).
+
+    How long a context transformers' code supports is known only once it is loaded.
+    """
+    scheduler_config(spec, memory.KVPlan(1, 2))
+    if supports(config) is None:
+        memory.context_length(spec, parse_config(config, spec.max_model_len).max_position)
 
 
 def scheduler_config(spec: EngineSpec, plan: memory.KVPlan) -> SchedulerConfig:
