@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 
 import anyio
@@ -88,9 +87,9 @@ async def test_a_killed_model_ends_each_stream_with_an_error_and_comes_back(
         refused = await http.post("/v1/completions", json=STORY | {"prompt": "a"})
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
-        deadline = time.monotonic() + 30
-        while (await http.get("/health/ready")).status_code != 200:
-            assert time.monotonic() < deadline
+        for _ in range(1800):  # a minute and a half: a start takes long on a busy machine
+            if (await http.get("/health/ready")).status_code == 200:
+                break
             await anyio.sleep(0.05)
         assert await complete(http, "Once upon a time")
     assert cramped.children not in ([], [child])
