@@ -22,7 +22,7 @@ import pytest
 import inferd.demo
 from tests.clients.asks import Facts, Find, Say
 from tests.clients.deepinfra_host import DeepInfraHost
-from tests.clients.environments import NODE, PROGRAMS, ROOT, Unavailable, prepare
+from tests.clients.environments import NODE, PROGRAMS, ROOT, Environments, Unavailable
 from tests.clients.servers import BEARER, KEY, MODEL, OnceFull, demo_daemon, full_daemon
 from tests.daemon.daemons import Daemon
 
@@ -92,7 +92,7 @@ def findings(
 
 def _run(group: str, program: str, env: dict[str, str]) -> Facts:
     """Every scenario's result; `programs/run.py` says what comes out."""
-    interpreter = prepare(group)
+    interpreter = Environments().prepare(group)
     folder = _beside_packages() if group == NODE else PROGRAMS
     runner, name = ("run.mjs", program) if group == NODE else ("run.py", Path(program).stem)
     done = subprocess.run(

@@ -17,6 +17,7 @@ import sysconfig
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from uv import find_uv_bin
@@ -31,7 +32,7 @@ MAIN = "main"
 
 NODE = "node"
 
-SEES_MAIN = {"lm_eval", "guidellm"}
+SEE_MAIN = frozenset({"lm_eval", "guidellm"})
 """Those that take torch and transformers from the main environment: see `overrides.txt`."""
 
 UV = find_uv_bin()  # here, where there is one thread: it is not safe for several
@@ -43,33 +44,58 @@ class Unavailable(Exception):
     """The environment can't be made here; says why in a line."""
 
 
-def prepare(group: str) -> Path:
-    """The interpreter (python or node) of a group's environment, which is made if need be.
+@dataclass(frozen=True)
+class Environments:
+    """Where environments are made, and from which lists; threads may share one."""
 
-    Raises:
-        Unavailable: a tool is missing, or the packages can't be installed.
-    """
-    if group == MAIN:
-        return Path(sys.executable)
-    return _node() if group == NODE else _python(group)
+    root: Path = ROOT
+    requirements: Path = REQUIREMENTS
+    see_main: frozenset[str] = SEE_MAIN
+    path: str | None = None
+    """Where node and npm are looked for; None means PATH."""
 
+    def prepare(self, group: str) -> Path:
+        """The interpreter (python or node) of a group's environment, which is made if need be.
 
-def groups() -> list[str]:
-    """All environments that are made here."""
-    return [*sorted(path.stem for path in REQUIREMENTS.glob("*.in")), NODE]
+        Raises:
+            Unavailable: a tool is missing, or the packages can't be installed.
+        """
+        if group == MAIN:
+            return Path(sys.executable)
+        return self._node() if group == NODE else self._python(group)
 
+    def groups(self) -> list[str]:
+        """All environments that are made here."""
+        return [*sorted(path.stem for path in self.requirements.glob("*.in")), NODE]
 
-def _python(group: str) -> Path:
-    folder, pins = ROOT / group, REQUIREMENTS / f"{group}.txt"
-    python = folder / "bin" / "python"
-    with _making(folder, sys.version, sys.prefix, pins.read_text()) as needed:
-        if needed:
-            _run(UV, "venv", str(folder), "--clear", "--quiet", "--python", sys.executable)
-            options = ("--no-deps", "--quiet", "--python", str(python))
-            _run(UV, "pip", "install", *options, "-r", str(pins))
-            if group in SEES_MAIN:
-                _see_main(python)
-    return python
+    def _python(self, group: str) -> Path:
+        folder, pins = self.root / group, self.requirements / f"{group}.txt"
+        python = folder / "bin" / "python"
+        with _making(folder, sys.version, sys.prefix, pins.read_text()) as needed:
+            if needed:
+                _run(UV, "venv", str(folder), "--clear", "--quiet", "--python", sys.executable)
+                options = ("--no-deps", "--quiet", "--python", str(python))
+                _run(UV, "pip", "install", *options, "-r", str(pins))
+                if group in self.see_main:
+                    _see_main(python)
+        return python
+
+    def _node(self) -> Path:
+        node, npm = (shutil.which(name, path=self.path) for name in ("node", "npm"))
+        if node is None or npm is None:
+            raise Unavailable("node and npm are not installed")
+        version = _run(node, "--version").strip()
+        if int(version.removeprefix("v").split(".")[0]) < NODE_AT_LEAST:
+            raise Unavailable(f"node {NODE_AT_LEAST} or newer is needed; here is {version}")
+        folder = self.root / NODE
+        lists = [HERE / "node" / name for name in ("package.json", "package-lock.json")]
+        with _making(folder, version, *(path.read_text() for path in lists)) as needed:
+            if needed:
+                folder.mkdir(parents=True, exist_ok=True)
+                for path in lists:
+                    shutil.copy(path, folder)
+                _run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+        return Path(node)
 
 
 def _see_main(python: Path) -> None:
@@ -79,34 +105,16 @@ def _see_main(python: Path) -> None:
     (packages / "main.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
 
-def _node() -> Path:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        raise Unavailable("node and npm are not installed")
-    version = _run(node, "--version").strip()
-    if int(version.removeprefix("v").split(".")[0]) < NODE_AT_LEAST:
-        raise Unavailable(f"node {NODE_AT_LEAST} or newer is needed; here is {version}")
-    folder = ROOT / NODE
-    lists = [HERE / "node" / name for name in ("package.json", "package-lock.json")]
-    with _making(folder, version, *(path.read_text() for path in lists)) as needed:
-        if needed:
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in lists:
-                shutil.copy(path, folder)
-            _run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
-    return Path(node)
-
-
 @contextmanager
 def _making(folder: Path, *contents: str) -> Iterator[bool]:
     """Whether `folder` has to be made from `contents`; one process at a time asks.
 
     It counts as made when the body ends without an exception.
     """
-    ROOT.mkdir(exist_ok=True)
+    folder.parent.mkdir(exist_ok=True)
     stamp = folder / ".made-from"
     want = hashlib.sha256("\0".join(contents).encode()).hexdigest()
-    with (ROOT / f".{folder.name}.lock").open("w") as lock:
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         needed = not stamp.exists() or stamp.read_text() != want
         yield needed
@@ -133,14 +141,16 @@ def _run(*command: str, cwd: Path | None = None) -> str:
 def main() -> int:
     """Make all environments; say which can't be made."""
 
+    environments = Environments()
+
     def made(group: str) -> str:
         try:
-            return f"{group}: {prepare(group)}"
+            return f"{group}: {environments.prepare(group)}"
         except Unavailable as error:
             return f"{group}: unavailable: {error}"
 
     with ThreadPoolExecutor(4) as pool:
-        lines = list(pool.map(made, groups()))
+        lines = list(pool.map(made, environments.groups()))
     sys.stdout.write("\n".join(lines) + "\n")
     return any("unavailable" in line for line in lines)
 
