@@ -57,12 +57,89 @@ class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
     priority: int = 0  # smaller first
     cache_salt: str = ""  # prefixes are shared only within one salt (a tenant)
     grammar: str = ""  # llguidance's Lark: the output must be in its language; "": anything goes
+    adapter: str = ""  # the generation, which the engine holds, to run with; "": the bare model
 
 
 class Abort(Struct, frozen=True, tag="abort"):
     """Stop a sequence; answered by `Finish(reason="abort")` unless it already ended."""
 
     request_id: str
+
+
+class LoadAdapter(Struct, frozen=True, tag="load_adapter"):
+    """Hold an adapter's generation; answered by `AdapterInfo` or `AdapterFailed`.
+
+    `folder` holds `adapter_config.json` and `adapter_model.safetensors` (PEFT's format), and does
+    not change for as long as the generation is held.
+    """
+
+    adapter: str  # the generation's id
+    folder: str
+
+
+class DropAdapter(Struct, frozen=True, tag="drop_adapter"):
+    """Hold it no longer: what runs with it goes on, and its memory returns when that has ended.
+    Unknown ids are ignored. Answered by `AdapterDropped` when nothing of it is left."""
+
+    adapter: str
+
+
+class AdapterInfo(Struct, frozen=True, tag="adapter"):
+    """A generation that the engine holds and has found to fit its model."""
+
+    adapter: str
+    rank: int  # the largest of its modules
+    num_bytes: int  # of its weights in the engine's dtype
+    modules: tuple[str, ...]  # kinds of layers it changes: `q_proj`, `embed_tokens`, …
+
+
+AdapterFailCode = Literal["invalid", "unsupported", "out_of_memory", "engine"]
+
+
+class AdapterFailed(Struct, frozen=True, tag="adapter_failed", omit_defaults=True):
+    """A generation that the engine does not hold. `message` says which tensor or field, and why."""
+
+    adapter: str
+    code: AdapterFailCode
+    message: str
+    log: str = ""
+
+
+class AdapterDropped(Struct, frozen=True, tag="adapter_dropped"):
+    adapter: str
+
+
+SleepLevel = Literal[1, 2]
+"""1: the weights stay in host memory; KV cache, adapters' slots and workspaces are given back.
+2: only the recipe stays; there is no process."""
+
+
+class Sleep(Struct, frozen=True, tag="sleep"):
+    """Sleep at level 1. Answered by `Slept`. Nothing may run or wait, and nothing may be
+    submitted until `Awake` came."""
+
+
+class Wake(Struct, frozen=True, tag="wake"):
+    """Be as before `Sleep`, with an empty KV cache. Answered by `Awake`."""
+
+
+class MemoryUse(Struct, frozen=True, omit_defaults=True):
+    """Bytes that an engine holds, by part. Host memory where the device is the CPU."""
+
+    weights: int = 0
+    kv_cache: int = 0
+    adapters: int = 0  # in slots, and in host memory
+    workspace: int = 0  # a largest step's activations, graphs
+    process: int = 0  # interpreter, libraries and whatever else is not told apart
+    measured: int = 0  # of the whole process, by the system (host) or the driver (device)
+
+
+class Slept(Struct, frozen=True, tag="slept"):
+    memory: MemoryUse
+
+
+class Awake(Struct, frozen=True, tag="awake"):
+    memory: MemoryUse
 
 
 class Logprob(Struct, frozen=True, array_like=True):
@@ -152,6 +229,9 @@ class EngineInfo(Struct, frozen=True, tag="info"):
     weight_bytes: int
     kv_cache_bytes: int
     load_s: float  # seconds from process start to ready
+    memory: MemoryUse = MemoryUse()  # as measured after the start
+    max_adapters: int = 0  # slots; 0: the engine takes no adapters
+    max_adapter_rank: int = 0
 
 
 class EngineStats(Struct, frozen=True, tag="stats", omit_defaults=True):
@@ -167,6 +247,11 @@ class EngineStats(Struct, frozen=True, tag="stats", omit_defaults=True):
     prefix_hits: int = 0  # tokens
     prompt_tokens: int = 0
     output_tokens: int = 0
+    memory: MemoryUse = MemoryUse()
+    adapters_held: int = 0
+    adapters_in_slots: int = 0
+    adapter_loads: int = 0  # into slots
+    adapter_evictions: int = 0  # from slots
 
 
 # ---------------------------------------------------- front ends ↔ service (text)
@@ -309,6 +394,8 @@ class Start(Struct, frozen=True):
 
     prompt_token_ids: tuple[int, ...]
     prompt_text: str  # the prompt after templating
+    adapter: str = ""  # the generation that answers; "": the bare model
+    served_by: str = ""  # the model that answers in place of a deprecated one that was asked for
 
 
 class Prompt(Struct, frozen=True):

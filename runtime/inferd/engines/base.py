@@ -15,9 +15,24 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from inferd.messages import EngineInfo, EngineStats, Event, Fail, Finish, Submit
+from inferd.messages import (
+    AdapterDropped,
+    AdapterFailed,
+    AdapterInfo,
+    Awake,
+    EngineInfo,
+    EngineStats,
+    Event,
+    Fail,
+    Finish,
+    LoadAdapter,
+    MemoryUse,
+    SleepLevel,
+    Slept,
+    Submit,
+)
 
-EngineState = Literal["starting", "ready", "restarting", "failed", "closed"]
+EngineState = Literal["starting", "ready", "asleep", "restarting", "failed", "closed"]
 
 
 class EngineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,6 +54,9 @@ class EngineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_queue_tokens: int = 4_000_000
     prefix_cache: bool = True
     enforce_eager: bool = False
+    max_adapters: int = 8  # in slots on the device at once; 0: no adapters
+    max_adapter_rank: int = 64  # at most 256
+    adapter_host_bytes: int = 1 << 30  # of adapters kept in host memory; others are read anew
 
 
 class Progress(Struct, frozen=True, tag="progress"):
@@ -68,6 +86,23 @@ class Core(Protocol):
     def step(self) -> list[Event]:
         """One turn: at most one forward pass. A fault inside fails the requests it hit."""
 
+    def load_adapter(self, load: LoadAdapter) -> None:
+        """Begin to read and check a generation beside the steps; `adapter_news` tells
+        what came of it. Requests for it may be submitted at once: they wait for it."""
+
+    def drop_adapter(self, adapter: str) -> None:
+        """See `DropAdapter`."""
+
+    def adapter_news(self) -> list[AdapterNews]:
+        """What became of loads and drops since the last call. While any is under way the core is
+        `busy`, so that `step` is called; a step without other work may wait a little for it."""
+
+    def sleep(self) -> Slept:
+        """See `Sleep`."""
+
+    def wake(self) -> Awake:
+        """See `Wake`."""
+
     def stats(self) -> EngineStats: ...
 
     def check(self) -> None:
@@ -75,6 +110,8 @@ class Core(Protocol):
 
     def close(self) -> None: ...
 
+
+AdapterNews = AdapterInfo | AdapterFailed | AdapterDropped
 
 CoreFactory = Callable[[EngineSpec, Callable[[Progress], None]], Core]
 """Builds a core: loads the weights, raises `StartError`."""
@@ -99,6 +136,27 @@ class Engine(Protocol):
         Entering raises `Unavailable` while the engine is not ready. An engine that dies
         delivers `Fail(code="dead")` to every stream: one terminal event, always.
         """
+
+    async def load_adapter(self, load: LoadAdapter) -> AdapterInfo:
+        """Hold a generation; held already, it is told again. Held through restarts, too.
+
+        Raises:
+            InvalidRequest: the adapter does not fit; says which tensor or field, and why.
+            Unavailable, EngineError, EngineDead: not now; nothing is held.
+        """
+
+    async def drop_adapter(self, adapter: str) -> None:
+        """Hold it no longer; returns when nothing of it is left. Unknown ids are ignored."""
+
+    async def sleep(self, level: SleepLevel) -> MemoryUse:
+        """Give memory back; what stays is returned. Only while no stream is open.
+
+        Raises:
+            EngineError: streams are open, or the engine is not ready.
+        """
+
+    async def wake(self) -> MemoryUse:
+        """Be ready again. Raises `StartError`."""
 
     async def stats(self) -> EngineStats: ...
 
