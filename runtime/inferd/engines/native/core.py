@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from inferd.engines.base import EngineSpec, Progress
+from inferd.engines.base import AdapterNews, EngineSpec, Progress
 from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.constraint import Constraint
 from inferd.engines.native.grammars import Grammars
@@ -20,13 +20,19 @@ from inferd.engines.native.validation import refusal
 from inferd.engines.native.vocabulary import of_checkpoint
 from inferd.errors import BusyError, InferdError, InvalidRequest, StartError
 from inferd.messages import (
+    AdapterDropped,
+    AdapterFailed,
+    Awake,
     Begun,
     EngineInfo,
     EngineStats,
     Event,
     Fail,
     Finish,
+    LoadAdapter,
+    MemoryUse,
     PromptScored,
+    Slept,
     Submit,
     Tokens,
 )
@@ -115,6 +121,7 @@ class NativeCore:
         self._pending = PendingRequests()
         self._clock = clock
         self._timelines: dict[str, Timeline] = {}
+        self._news: list[AdapterNews] = []
         self._prompt_tokens = self._output_tokens = 0
         self._info = describe(model, config, load_s)
 
@@ -151,6 +158,24 @@ class NativeCore:
         now = self._clock()
         events = self._scheduler.commit(step, outcome.result(step), now)
         return messages + self._translate(events, outcome, now)
+
+    def load_adapter(self, load: LoadAdapter) -> None:
+        message = f"the {self._info.runner} runner takes no adapters"
+        self._news.append(AdapterFailed(load.adapter, "unsupported", message))
+
+    def drop_adapter(self, adapter: str) -> None:
+        self._news.append(AdapterDropped(adapter))
+
+    def adapter_news(self) -> list[AdapterNews]:
+        news, self._news = self._news, []
+        return news
+
+    def sleep(self) -> Slept:
+        assert not self.busy, "something runs or waits"
+        return Slept(MemoryUse(weights=self._info.weight_bytes))
+
+    def wake(self) -> Awake:
+        return Awake(self._info.memory)
 
     def stats(self) -> EngineStats:
         stats = self._scheduler.stats()
