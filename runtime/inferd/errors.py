@@ -5,7 +5,9 @@ InferdError
 │   ├── InvalidRequest     400, or 422 where a dialect wants it; names the field
 │   ├── ContextTooLong     400, in the words that clients recognise
 │   ├── Unauthorized       401
+│   ├── Forbidden          403
 │   ├── NotFound           404
+│   ├── Conflict           409
 │   └── TooLarge           413
 ├── BusyError          429 or 503: nothing is wrong with the request; try again
 ├── EngineError        500: this request failed; the model goes on
@@ -115,6 +117,21 @@ class NotFound(CallerError):
     status = 404
     type = "invalid_request_error"
     code = "model_not_found"
+
+
+class Forbidden(CallerError):
+    """The operator does not allow this; names the field."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
+class Conflict(CallerError):
+    """What was asked contradicts the state that something is in; says which."""
+
+    status = 409
+    code = "conflict"
 
 
 class TooLarge(CallerError):
