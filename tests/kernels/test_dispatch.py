@@ -9,11 +9,13 @@ from inferd_kernels.attention import ATTENTION
 from inferd_kernels.dispatch import PREFERENCE, Op
 from inferd_kernels.kv_write import KV_WRITE
 from inferd_kernels.linear import LINEAR, LINEAR_F32
+from inferd_kernels.lora import LORA, LORA_EMBEDDING
 from inferd_kernels.rmsnorm import ADD_RMSNORM, RMSNORM
 from inferd_kernels.rope import ROPE
 
 POINTWISE: list[Op[..., Any]] = [RMSNORM, ADD_RMSNORM, ROPE, GATED]
-OPS: list[Op[..., Any]] = [ATTENTION, KV_WRITE, LINEAR, LINEAR_F32, *POINTWISE]
+ADAPTERS: list[Op[..., Any]] = [LORA, LORA_EMBEDDING]
+OPS: list[Op[..., Any]] = [ATTENTION, KV_WRITE, LINEAR, LINEAR_F32, *POINTWISE, *ADAPTERS]
 
 
 def double(x: int) -> int:

@@ -1,0 +1,60 @@
+"""Which rows of a step belong to which adapter slot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The rows of one slot: a slice where they lie side by side, else [N] int64 on the device."""
+
+    slot: int
+    rows: slice | torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSegments:
+    """The slots that a step uses, each once and in ascending order. Falsy: no adapter at all."""
+
+    each: tuple[Segment, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.each)
+
+
+NO_SEGMENTS = LoraSegments()
+
+
+def segments(slots: Sequence[int], lengths: Sequence[int], device: torch.device) -> LoraSegments:
+    """Group a flat batch's rows by slot, once per step.
+
+    Args:
+        slots: each sequence's slot; -1: none.
+        lengths: each sequence's rows (≥ 0), in the same order.
+        device: where `lora` will run.
+    """
+    spans: dict[int, list[tuple[int, int]]] = {}
+    row = 0
+    for slot, length in zip(slots, lengths, strict=True):
+        if slot >= 0 and length:
+            _extend(spans.setdefault(slot, []), row, row + length)
+        row += length
+    if not spans:
+        return NO_SEGMENTS
+    return LoraSegments(tuple(Segment(slot, _rows(spans[slot], device)) for slot in sorted(spans)))
+
+
+def _extend(spans: list[tuple[int, int]], begin: int, end: int) -> None:
+    if spans and spans[-1][1] == begin:
+        begin = spans.pop()[0]
+    spans.append((begin, end))
+
+
+def _rows(spans: list[tuple[int, int]], device: torch.device) -> slice | torch.Tensor:
+    if len(spans) == 1:
+        return slice(*spans[0])
+    return torch.tensor([row for span in spans for row in range(*span)], device=device)
