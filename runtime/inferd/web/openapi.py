@@ -234,8 +234,9 @@ def _failures(route: ApiRoute) -> list[_Failure]:
     errors = [
         *_ALWAYS,
         *(_WITH_A_MODEL if has_model else ()),
-        *(_WITH_FIELDS if route.method == "POST" or route.described.query else ()),
+        *(_WITH_FIELDS if route.method in ("POST", "PUT") or route.described.query else ()),
         *(_WITH_A_BODY if has_body else ()),
+        *route.described.refusals,
     ]
     family = family_of(route.path)
     return [

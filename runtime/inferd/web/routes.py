@@ -10,6 +10,7 @@ from msgspec import Struct
 from starlette.routing import Route
 
 from inferd.admission import Admission
+from inferd.errors import InferdError
 from inferd.metrics import Metrics
 from inferd.registry import Registry
 from inferd.service import Service
@@ -51,6 +52,8 @@ class Described:
         forms: whether the body may come as multipart/form-data, too.
         media_type: of the reply.
         also: further statuses that are no errors of the API's family: meaning and JSON.
+        refusals: errors of the family that this route has beyond those that all of its kind
+            have, each with what it means.
         example: a body that works, with `MODEL` in the model's place.
     """
 
@@ -64,6 +67,7 @@ class Described:
     forms: bool = False
     media_type: str = "application/json"
     also: dict[int, tuple[str, Any]] = field(default_factory=dict)
+    refusals: tuple[tuple[InferdError, str], ...] = ()
     example: dict[str, Any] | None = None
 
 
@@ -82,3 +86,11 @@ def post(path: str, answer: Answer, described: Described) -> ApiRoute:
 
 def get(path: str, answer: Answer, described: Described) -> ApiRoute:
     return ApiRoute("GET", path, answer, described)
+
+
+def put(path: str, answer: Answer, described: Described) -> ApiRoute:
+    return ApiRoute("PUT", path, answer, described)
+
+
+def delete(path: str, answer: Answer, described: Described) -> ApiRoute:
+    return ApiRoute("DELETE", path, answer, described)
