@@ -1,7 +1,8 @@
 """An engine whose core runs in a child process, restarted when it dies.
 
-States: starting → ready ⇄ restarting → failed, and closed from any of them. A death ends every
-stream with `Fail("dead")`. Restarts wait ever longer; too many in a row end in `failed`.
+States: starting → ready ⇄ restarting → failed, ready ⇄ asleep, and closed from any of them. A
+death ends every stream with `Fail("dead")`. Restarts wait ever longer; too many in a row end in
+`failed`. A child that dies asleep is not missed: waking launches another, as after level 2.
 """
 
 from __future__ import annotations
@@ -17,19 +18,28 @@ from typing import Any
 from msgspec.structs import replace
 
 from inferd.engines.base import EngineSpec, EngineState, Progress
+from inferd.engines.calls import Answer, Calls
 from inferd.engines.process import ChildProcess, Ending, Limits
 from inferd.engines.streams import Streams
 from inferd.engines.wire import Command, GetStats, Message, StartFailed
-from inferd.errors import EngineDead, StartError, Unavailable
+from inferd.errors import EngineDead, EngineError, StartError, Unavailable
 from inferd.messages import (
+    AdapterInfo,
+    Awake,
     EngineInfo,
     EngineStats,
     Event,
     Fail,
     Finish,
+    LoadAdapter,
+    MemoryUse,
     PromptScored,
+    Sleep,
+    SleepLevel,
+    Slept,
     Submit,
     Tokens,
+    Wake,
 )
 
 _log = logging.getLogger("inferd.engines.host")
@@ -67,6 +77,9 @@ class HostEngine:
         self._ready_at = 0.0  # on the clock
         self._retry_at = 0.0
         self._streams = Streams(self._send, self._admit)
+        self._calls = Calls(self._send, self._admit)
+        self._turn = asyncio.Lock()  # to sleep or to wake
+        self._memory = MemoryUse()
         self._stats = EngineStats()
         self._fresh: asyncio.Future[EngineStats] | None = None  # statistics under way
 
@@ -102,6 +115,40 @@ class HostEngine:
         self._keeper = asyncio.create_task(self._keep(), name="engine-keeper")
         return info
 
+    async def load_adapter(self, load: LoadAdapter) -> AdapterInfo:
+        self._admit()
+        return await self._calls.load(load)
+
+    async def drop_adapter(self, adapter: str) -> None:
+        await self._calls.drop(adapter)
+
+    async def sleep(self, level: SleepLevel) -> MemoryUse:
+        async with self._turn:
+            if self._state == "ready":
+                await self._lie_down()
+            if self._state != "asleep":
+                raise EngineError(f"The model is {self._state}")
+            if level == 2 and self._child is not None:
+                await self._child.stop()
+                assert self._keeper is not None
+                await asyncio.wait({self._keeper})
+            return self._memory
+
+    async def wake(self) -> MemoryUse:
+        async with self._turn:
+            if self._state == "asleep" and self._child is not None:
+                await self._get_up()
+            if self._state == "asleep":
+                try:
+                    await self._launch()
+                except StartError as error:
+                    self._reason = error
+                    raise
+                self._keeper = asyncio.create_task(self._keep(), name="engine-keeper")
+            if self._state != "ready":
+                raise StartError("crashed", f"The model is {self._state}")
+            return self._memory
+
     def stream(self, submit: Submit) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         return self._streams.open(submit)
 
@@ -118,6 +165,7 @@ class HostEngine:
     async def close(self) -> None:
         self._state = "closed"
         self._streams.fail_all("The model was stopped before this request was finished")
+        self._calls.gone()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
@@ -147,8 +195,10 @@ class HostEngine:
             if started.done() and not started.cancelled():
                 started.exception()  # seen
         child.watch_turns = True
+        self._calls.begin()  # before anyone may submit
         self._ready_at = self._clock()
         self._stats = EngineStats()
+        self._memory = self._info.memory
         self._state = "ready"
         return self._info
 
@@ -189,6 +239,10 @@ class HostEngine:
         elif isinstance(message, Progress):
             self._progressed = True
             self._on_progress(message)
+        elif isinstance(message, Answer):
+            if isinstance(message, Slept | Awake):
+                self._memory = message.memory
+            self._calls.answer(message)
         elif self._started is None or self._started.done():
             return
         elif isinstance(message, EngineInfo):
@@ -217,6 +271,31 @@ class HostEngine:
         if self._state != "ready":
             raise Unavailable(f"The model is {self._state}")
 
+    # ------------------------------------------------------------ sleep
+
+    async def _lie_down(self) -> None:
+        """From `ready` to `asleep`, at level 1."""
+        if self._streams.num_open:
+            raise EngineError(f"{self._streams.num_open} requests run")
+        self._state = "asleep"  # nothing comes in from here on
+        try:
+            await self._calls.settled()
+            await self._streams.ended()
+        except asyncio.CancelledError:
+            if self._state == "asleep" and self._child is not None:
+                self._state = "ready"
+            raise
+        if self._child is not None:
+            await self._calls.turn(Sleep())
+
+    async def _get_up(self) -> None:
+        """From `asleep` at level 1 to `ready`, unless the child dies over it."""
+        try:
+            await self._calls.turn(Wake())
+        finally:
+            if self._state == "asleep" and self._child is not None:
+                self._state = "ready"  # whoever gave up waiting: what is sent now comes after it
+
     # ------------------------------------------------------------ restarts
 
     async def _keep(self) -> None:
@@ -224,6 +303,12 @@ class HostEngine:
         while self._child is not None:
             ending = await asyncio.shield(self._child.ended)
             if self._state == "closed":
+                return
+            if self._state == "asleep":
+                self._child = None
+                self._memory = MemoryUse()
+                self._calls.gone()
+                self._streams.fail_all(EngineDead().message, f"the process {ending.reason}")
                 return
             quick = self._clock() - self._ready_at < self._limits.quick_s
             self._failures = self._failures + 1 if quick else 1
@@ -238,6 +323,7 @@ class HostEngine:
         _log.error("the model's process %s", ending.reason)
         again = "; it is restarting" if self._failures <= self._limits.max_quick else ""
         self._streams.fail_all(EngineDead().message + again, f"the process {ending.reason}")
+        self._calls.gone()
         self._stats = EngineStats()
         self._refreshed()
 

@@ -15,18 +15,27 @@ from typing import TypeVar
 
 from inferd.engines import loop as core_loop
 from inferd.engines.base import CoreFactory, EngineSpec, EngineState, Progress
+from inferd.engines.calls import Answer, Calls
 from inferd.engines.streams import Streams
 from inferd.engines.wire import Command, GetStats, Message, Stop
-from inferd.errors import EngineDead, StartError, Unavailable
+from inferd.errors import EngineDead, EngineError, StartError, Unavailable
 from inferd.messages import (
+    AdapterInfo,
+    Awake,
     EngineInfo,
     EngineStats,
     Event,
     Fail,
     Finish,
+    LoadAdapter,
+    MemoryUse,
     PromptScored,
+    Sleep,
+    SleepLevel,
+    Slept,
     Submit,
     Tokens,
+    Wake,
 )
 
 T = TypeVar("T")
@@ -44,8 +53,12 @@ class LocalEngine:
         self._info: EngineInfo | None = None
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._streams = Streams(self._commands.put, self._admit)
+        self._calls = Calls(self._commands.put, self._admit)
+        self._turn = asyncio.Lock()  # to sleep or to wake
+        self._memory = MemoryUse()
         self._stats: list[asyncio.Future[EngineStats]] = []  # who waits, in order
         self._thread: threading.Thread | None = None
+        self._on_progress: Callable[[Progress], None] = lambda progress: None
 
     @property
     def state(self) -> EngineState:
@@ -58,20 +71,49 @@ class LocalEngine:
         return self._info
 
     async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[EngineInfo] = loop.create_future()
-        self._thread = threading.Thread(
-            target=self._run, args=(loop, ready, on_progress), name="engine", daemon=True
-        )
-        self._thread.start()
+        self._on_progress = on_progress
         try:
-            self._info = await ready
+            info = await self._launch()
         except StartError:
             self._state = "failed"
             raise
-        if self._state == "starting":
-            self._state = "ready"
-        return self._info
+        return info
+
+    async def load_adapter(self, load: LoadAdapter) -> AdapterInfo:
+        self._admit()
+        return await self._calls.load(load)
+
+    async def drop_adapter(self, adapter: str) -> None:
+        await self._calls.drop(adapter)
+
+    async def sleep(self, level: SleepLevel) -> MemoryUse:
+        async with self._turn:
+            if self._streams.num_open:
+                raise EngineError(f"{self._streams.num_open} requests run")
+            if self._state == "ready":
+                self._state = "asleep"  # nothing comes in from here on
+                await self._calls.settled()
+                await self._streams.ended()
+                await self._calls.turn(Sleep())
+            if self._state != "asleep":
+                raise EngineError(f"The model is {self._state}")
+            if level == 2 and self._thread is not None:
+                await self._stop()
+                self._calls.gone()
+                self._memory = MemoryUse()
+            return self._memory
+
+    async def wake(self) -> MemoryUse:
+        async with self._turn:
+            if self._state == "asleep" and self._thread is None:
+                await self._launch()
+            elif self._state == "asleep":
+                await self._calls.turn(Wake())
+                if self._state == "asleep":
+                    self._state = "ready"
+            if self._state != "ready":
+                raise StartError("crashed", f"The model is {self._state}")
+            return self._memory
 
     def stream(self, submit: Submit) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         return self._streams.open(submit)
@@ -86,10 +128,36 @@ class LocalEngine:
 
     async def close(self) -> None:
         self._state = "closed"
-        self._commands.put(Stop())
         self._end("The model was stopped before this request was finished")
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            await self._stop()
+
+    async def _launch(self) -> EngineInfo:
+        """Run a core on a new thread. Raises `StartError`; leaves no thread then."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[EngineInfo] = loop.create_future()
+        thread = threading.Thread(
+            target=self._run, args=(loop, ready, self._on_progress), name="engine", daemon=True
+        )
+        self._thread = thread
+        thread.start()
+        try:
+            self._info = await ready
+        except StartError:
+            self._thread = None
+            raise
+        self._memory = self._info.memory
+        self._calls.begin()
+        if self._state in ("starting", "asleep"):
+            self._state = "ready"
+        return self._info
+
+    async def _stop(self) -> None:
+        """End the thread."""
+        thread, self._thread = self._thread, None
+        assert thread is not None
+        self._commands.put(Stop())
+        await asyncio.to_thread(thread.join)
 
     def _run(
         self,
@@ -140,6 +208,10 @@ class LocalEngine:
         for message in messages:
             if isinstance(message, Tokens | PromptScored | Finish | Fail):
                 self._streams.dispatch(message)
+            elif isinstance(message, Answer):
+                if isinstance(message, Slept | Awake):
+                    self._memory = message.memory
+                self._calls.answer(message)
             elif isinstance(message, EngineStats) and self._stats:  # else closed meanwhile
                 _resolve(self._stats.pop(0), message)
 
@@ -150,6 +222,7 @@ class LocalEngine:
 
     def _end(self, message: str, log: str = "") -> None:
         self._streams.fail_all(message, log)
+        self._calls.gone()
         for waiter in self._stats:
             _resolve(waiter, EngineStats())
         self._stats.clear()

@@ -7,7 +7,17 @@ from collections.abc import Callable, Collection, Iterable
 
 from inferd.engines.base import Core
 from inferd.engines.wire import Command, GetStats, Message, Stop
-from inferd.messages import Abort, Event, Fail, Submit
+from inferd.messages import (
+    Abort,
+    AdapterFailed,
+    DropAdapter,
+    Event,
+    Fail,
+    LoadAdapter,
+    Sleep,
+    Submit,
+    Wake,
+)
 
 _log = logging.getLogger("inferd.engines.loop")
 
@@ -21,10 +31,12 @@ QUIET_S = 1.0
 def run(core: Core, receive: Receive, send: Callable[[list[Message]], None]) -> None:
     """Turn until `Stop` arrives. One `send` per turn, with all that the turn produced.
 
-    What escapes from `core.step` or `core.check` escapes from here: the core is then unfit to
-    go on. What escapes from `core.submit` fails that request alone.
+    What escapes from `core.step`, `core.check`, `core.sleep` or `core.wake` escapes from here: the
+    core is then unfit to go on. What escapes from `core.submit` fails that request alone, and what
+    escapes from `core.load_adapter` that adapter.
     """
     checked = True
+    adapters = False  # whether there may be news of any
     while True:
         messages: list[Message] = []
         commands = receive(0.0 if core.busy else None if checked else QUIET_S)
@@ -33,21 +45,33 @@ def run(core: Core, receive: Receive, send: Callable[[list[Message]], None]) -> 
                 return
             messages += _obey(core, command)
             checked &= isinstance(command, GetStats)
+            checked |= isinstance(command, Sleep)
+            adapters |= isinstance(command, LoadAdapter)
         if core.busy:
             messages += core.step()
         elif not (checked or commands):
             core.check()
             checked = True
+        if adapters:
+            messages += core.adapter_news()
         if messages:
             send(messages)
 
 
-def _obey(core: Core, command: Submit | Abort | GetStats) -> Iterable[Message]:
+def _obey(core: Core, command: Command) -> Iterable[Message]:
     if isinstance(command, Submit):
         return _submit(core, command)
     if isinstance(command, Abort):
         return core.abort(command.request_id)
-    return [core.stats()]
+    if isinstance(command, LoadAdapter):
+        return _load_adapter(core, command)
+    if isinstance(command, DropAdapter):
+        core.drop_adapter(command.adapter)
+        return []
+    if isinstance(command, Sleep):
+        core.check()  # now, since it is idle, rather than when it sleeps
+        return [core.sleep()]
+    return [core.wake() if isinstance(command, Wake) else core.stats()]
 
 
 def _submit(core: Core, submit: Submit) -> list[Event]:
@@ -58,3 +82,14 @@ def _submit(core: Core, submit: Submit) -> list[Event]:
         core.abort(submit.request_id)  # in case half of it was accepted
         message = "The engine failed on this request"
         return [Fail(submit.request_id, "engine", message, repr(error))]
+
+
+def _load_adapter(core: Core, load: LoadAdapter) -> list[Message]:
+    try:
+        core.load_adapter(load)
+        return []
+    except Exception as error:
+        _log.exception("loading adapter %s failed", load.adapter)
+        core.drop_adapter(load.adapter)  # in case half of it was accepted
+        message = "The engine failed on this adapter"
+        return [AdapterFailed(load.adapter, "engine", message, repr(error))]

@@ -55,9 +55,22 @@ class Streams:
         self._send = send
         self._admit = admit
         self._live: dict[str, Stream] = {}
+        self._open = 0
+        self._empty: asyncio.Future[None] | None = None  # done when nothing is live
 
     def __len__(self) -> int:
         return len(self._live)
+
+    @property
+    def num_open(self) -> int:
+        """Those that have a reader; what else is live was aborted, and has not ended yet."""
+        return self._open
+
+    async def ended(self) -> None:
+        """Until nothing is live. Only while no more are opened."""
+        while self._live:
+            self._empty = asyncio.get_running_loop().create_future()
+            await self._empty
 
     @asynccontextmanager
     async def open(self, submit: Submit) -> AsyncIterator[AsyncIterator[Event]]:
@@ -70,9 +83,11 @@ class Streams:
             return
         self._live[submit.request_id] = stream
         self._send(submit)
+        self._open += 1
         try:
             yield stream
         finally:
+            self._open -= 1
             if self._live.get(submit.request_id) is stream:
                 self._send(Abort(submit.request_id))
 
@@ -84,6 +99,8 @@ class Streams:
         stream.put(event)
         if is_terminal(event):
             del self._live[event.request_id]
+            if not self._live and self._empty is not None and not self._empty.done():
+                self._empty.set_result(None)
 
     def fail_all(self, message: str, log: str = "") -> None:
         """End every stream: the core is gone."""

@@ -18,13 +18,22 @@ from inferd.engines.base import EngineSpec, Progress
 from inferd.errors import StartError
 from inferd.messages import (
     Abort,
+    AdapterDropped,
+    AdapterFailed,
+    AdapterInfo,
+    Awake,
+    DropAdapter,
     EngineInfo,
     EngineStats,
     Fail,
     Finish,
+    LoadAdapter,
     PromptScored,
+    Sleep,
+    Slept,
     Submit,
     Tokens,
+    Wake,
 )
 
 
@@ -84,13 +93,18 @@ class StartFailed(Struct, frozen=True, tag="start_failed", omit_defaults=True):
         )
 
 
-Command = Submit | Abort | GetStats | Stop
+Command = Submit | Abort | GetStats | LoadAdapter | DropAdapter | Sleep | Wake | Stop
 Message = (
     Hello
     | Progress
     | StartFailed
     | EngineInfo
     | EngineStats
+    | AdapterInfo
+    | AdapterFailed
+    | AdapterDropped
+    | Slept
+    | Awake
     | Tokens
     | PromptScored
     | Finish
