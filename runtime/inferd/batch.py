@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Protocol
 
 from inferd.errors import InferdError, InvalidRequest
 from inferd.messages import Caller, Generate, Output, Usage
-from inferd.service import Service
 
 Numbered = tuple[int, Output]
 """(number of the prompt, what came for it)."""
@@ -16,6 +16,14 @@ Numbered = tuple[int, Output]
 MAX_PROMPTS = 128
 
 _BACKLOG = 256  # outputs that may wait for a slow reader before the readers of engines wait
+
+
+class Streaming(Protocol):
+    """A `Service`, or what stands before one."""
+
+    def stream(
+        self, request: Generate, caller: Caller, *, request_id: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[Output]]: ...
 
 
 def check_count(prompts: int) -> None:
@@ -26,7 +34,7 @@ def check_count(prompts: int) -> None:
 
 @asynccontextmanager
 async def open_streams(
-    service: Service, requests: Sequence[Generate], caller: Caller, request_id: str
+    service: Streaming, requests: Sequence[Generate], caller: Caller, request_id: str
 ) -> AsyncIterator[AsyncGenerator[Numbered, None]]:
     """Run all `requests`; iterate over what comes for any of them, ended by one `Usage` that
     sums theirs. The first error ends all. Raises what `Service.stream` raises."""

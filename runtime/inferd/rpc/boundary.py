@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, NoReturn, TypeAlias
 
@@ -14,9 +14,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from inferd.announce import headers_of
 from inferd.auth import ANONYMOUS, Auth
 from inferd.errors import InferdError, InvalidRequest, Unauthorized, told
-from inferd.messages import Caller
+from inferd.messages import Caller, Start
 from inferd.rpc.calls import Call, Calls
 from inferd.rpc.errors import (
     CallAborted,
@@ -137,6 +138,12 @@ async def _send(replies: Any, context: Context) -> None:
     async with aclosing(replies):
         async for reply in replies:
             await context.write(reply)
+
+
+async def announce(context: Context, starts: Sequence[Start]) -> None:
+    """Say in the call's initial metadata what answers; before the first message of the reply."""
+    if said := headers_of(starts):
+        await context.send_initial_metadata(said)
 
 
 def _parsed(raw: bytes, parse: Parse) -> Any:

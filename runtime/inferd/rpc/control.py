@@ -10,12 +10,11 @@ from inferd import __version__
 from inferd.card import ModelCard, describe
 from inferd.config.serve import is_loopback
 from inferd.engines.base import EngineState
-from inferd.errors import InferdError, NotFound
+from inferd.errors import Forbidden, InferdError, NotFound
 from inferd.messages import EngineInfo, EngineStats
 from inferd.registry import Deployment
 from inferd.rpc.boundary import Context
 from inferd.rpc.calls import Calls, current
-from inferd.rpc.errors import Forbidden
 from inferd.service import Service
 from inferd.text import sampling
 from inferd.text.tools.check import MAX_TOOLS

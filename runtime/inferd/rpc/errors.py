@@ -9,7 +9,9 @@ from grpc import StatusCode
 from inferd.errors import (
     BusyError,
     CallerError,
+    Conflict,
     EngineDead,
+    Forbidden,
     InferdError,
     NotFound,
     StartError,
@@ -20,13 +22,6 @@ from inferd.errors import (
 from inferd_proto.v1 import inference_pb2 as pb
 
 Metadata = tuple[tuple[str, str], ...]
-
-
-class Forbidden(CallerError):
-    """The caller is known, and may not do this."""
-
-    status = 403
-    code = "forbidden"
 
 
 class CallAborted(CallerError):
@@ -47,6 +42,7 @@ STATUSES: dict[type[InferdError], StatusCode] = {
     Unauthorized: StatusCode.UNAUTHENTICATED,
     Forbidden: StatusCode.PERMISSION_DENIED,
     NotFound: StatusCode.NOT_FOUND,
+    Conflict: StatusCode.ALREADY_EXISTS,
     TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     CallAborted: StatusCode.CANCELLED,
     DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,

@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 from inferd import messages
+from inferd.announce import Announced
 from inferd.answer import collect
 from inferd.batch import open_streams
 from inferd.errors import renamed, told
-from inferd.rpc.boundary import Context
+from inferd.rpc.boundary import Context, announce
 from inferd.rpc.calls import current
 from inferd.rpc.convert import chat_of, generate_of, path_of
 from inferd.rpc.errors import failed_of
@@ -37,16 +38,16 @@ class Inference(pb_grpc.InferenceServicer):
         self._service = service
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
-        return await self._whole(generate_of, request)
+        return await self._whole(generate_of, request, context)
 
     def GenerateStream(self, request: pb.GenerateRequest, context: Context) -> Events:
-        return self._events(generate_of, request)
+        return self._events(generate_of, request, context)
 
     async def Chat(self, request: pb.ChatRequest, context: Context) -> pb.GenerateResponse:
-        return await self._whole(chat_of, request)
+        return await self._whole(chat_of, request, context)
 
     def ChatStream(self, request: pb.ChatRequest, context: Context) -> Events:
-        return self._events(chat_of, request)
+        return self._events(chat_of, request, context)
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         ids = await self._service.tokenize(
@@ -64,15 +65,20 @@ class Inference(pb_grpc.InferenceServicer):
         text = await self._service.detokenize(request.model, request.token_ids)
         return pb.DetokenizeResponse(text=text)
 
-    async def _whole(self, convert: Convert[R], request: R) -> pb.GenerateResponse:
+    async def _whole(
+        self, convert: Convert[R], request: R, context: Context
+    ) -> pb.GenerateResponse:
         call = current.get()
+        starts: list[messages.Start] = []
+        announced = Announced(self._service, starts.append)
         with renamed(path_of):
             generate = convert(request)
-            async with open_streams(self._service, [generate], call.caller, call.id) as outputs:
+            async with open_streams(announced, [generate], call.caller, call.id) as outputs:
                 answer = await collect(outputs, prompts=1, n=generate.n)
+        await announce(context, starts)
         return Form(request.response, call.id).whole(answer)
 
-    async def _events(self, convert: Convert[R], request: R) -> Events:
+    async def _events(self, convert: Convert[R], request: R, context: Context) -> Events:
         call = current.get()
         form = Form(request.response, call.id)
         started = False
@@ -81,6 +87,8 @@ class Inference(pb_grpc.InferenceServicer):
                 stream = self._service.stream(convert(request), call.caller, request_id=call.id)
                 async with stream as outputs:
                     async for output in outputs:
+                        if isinstance(output, messages.Start):
+                            await announce(context, [output])
                         event = form.event(output)
                         if event is not None:
                             started = True

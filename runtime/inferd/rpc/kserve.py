@@ -15,11 +15,12 @@ import msgspec
 from msgspec import Struct, structs
 
 from inferd import __version__
+from inferd.announce import Announced
 from inferd.answer import Answer, collect
 from inferd.batch import check_count, open_streams
 from inferd.errors import InvalidRequest, renamed
-from inferd.messages import Generate
-from inferd.rpc.boundary import Context
+from inferd.messages import Generate, Start
+from inferd.rpc.boundary import Context, announce
 from inferd.rpc.calls import current
 from inferd.service import Service
 from inferd.values import wrong_value
@@ -104,10 +105,13 @@ class KServe(pb_grpc.GRPCInferenceServiceServicer):
             if output.name != "text_output":
                 raise InvalidRequest("The only output is `text_output`", "outputs")
         call = current.get()
+        starts: list[Start] = []
+        announced = Announced(self._service, starts.append)
         with renamed(_param):
             requests = _generates(request, tensors, parameters)
-            async with open_streams(self._service, requests, call.caller, call.id) as outputs:
+            async with open_streams(announced, requests, call.caller, call.id) as outputs:
                 answer = await collect(outputs, prompts=len(requests), n=requests[0].n)
+        await announce(context, starts)
         return _response(request, _texts(answer, parameters))
 
 

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.routing import Match, Route
 
 from inferd.admission import Admission
+from inferd.announce import ADAPTER, SERVED_BY
 from inferd.auth import Auth
 from inferd.metrics import Metrics
 from inferd.registry import Registry
@@ -76,7 +77,7 @@ def create_app(
             allow_origins=cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "request-id", "retry-after"],
+            expose_headers=["x-request-id", "request-id", "retry-after", ADAPTER, SERVED_BY],
         )
         middleware.insert(0, cors)
     routes = [route for api in APIS for route in api.routes(parts)]

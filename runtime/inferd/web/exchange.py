@@ -8,9 +8,10 @@ from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from inferd.messages import Caller
+from inferd.announce import headers_of
+from inferd.messages import Caller, Start
 from inferd.web.disconnect import while_connected
 
 _log = logging.getLogger("inferd.web")
@@ -22,12 +23,23 @@ class Exchange:
 
     def __init__(self, scope: Scope, body: bytes, send: Send) -> None:
         self.body = body
-        self.send = send
         self.id: str = scope["state"]["request_id"]
         self.shown_id: str = scope["state"]["shown_id"]
         self.caller: Caller = scope["state"]["caller"]
         self.path_params: dict[str, str] = scope["path_params"]
         self._scope = scope
+        self._send = send
+        self._starts: list[Start] = []
+
+    def began(self, start: Start) -> None:
+        """A stream of this request began; the reply's headers will say what answers."""
+        self._starts.append(start)
+
+    async def send(self, message: Message) -> None:
+        if self._starts and message["type"] == "http.response.start":
+            said = [(name.encode(), value.encode()) for name, value in headers_of(self._starts)]
+            message = {**message, "headers": [*message["headers"], *said]}
+        await self._send(message)
 
     @property
     def headers(self) -> Headers:

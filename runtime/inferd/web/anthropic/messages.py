@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+from inferd.announce import Announced
 from inferd.errors import renamed
 from inferd.messages import Generate, JsonSchema, Output
 from inferd.text.thinking import thinking_kwargs
@@ -129,7 +130,8 @@ class Messages:
             max_tokens=request.max_tokens,
             shows_thinking=_shows_thinking(request),
         )
-        stream = self._service.stream(asked.generate, exchange.caller, request_id=exchange.id)
+        announced = Announced(self._service, exchange.began)
+        stream = announced.stream(asked.generate, exchange.caller, request_id=exchange.id)
         with renamed(asked.path):
             async with stream as outputs:
                 if request.stream:

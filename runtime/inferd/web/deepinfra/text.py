@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
+from inferd.announce import Announced
 from inferd.answer import Answer, collect
 from inferd.batch import Numbered, open_streams
 from inferd.errors import InvalidRequest, renamed
@@ -59,9 +60,8 @@ class TextGeneration:
         generate = generate_of(request, model)
         request_id = f"R{exchange.id}"
         with renamed(called(_DIALECT_NAMES | {"format": _format(request)[0]})):
-            async with open_streams(
-                self._service, [generate], exchange.caller, exchange.id
-            ) as outputs:
+            announced = Announced(self._service, exchange.began)
+            async with open_streams(announced, [generate], exchange.caller, exchange.id) as outputs:
                 if request.stream:
                     events = token_events(outputs, request_id)
                     return await send_events(exchange, events, "native")

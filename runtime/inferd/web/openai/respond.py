@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from inferd.announce import Announced
 from inferd.answer import Answer, collect
 from inferd.batch import open_streams
 from inferd.messages import Generate, Output
@@ -36,7 +37,8 @@ async def respond(
     form: Form,
 ) -> None:
     """Run `generates`, the prompts of `request`, and send what comes, written by `form`."""
-    async with open_streams(service, generates, exchange.caller, exchange.id) as outputs:
+    announced = Announced(service, exchange.began)
+    async with open_streams(announced, generates, exchange.caller, exchange.id) as outputs:
         if request.stream:
             plan = UsagePlan(request.stream_options, form.bare)
             events = stream_events(outputs, form.frames, plan)

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import msgspec
 from msgspec import Raw, structs
 
+from inferd.announce import Announced
 from inferd.errors import InvalidRequest, renamed
 from inferd.messages import Output
 from inferd.web.body import Schema
@@ -57,7 +58,8 @@ class Responses:
 
         empty = new_response(request, f"resp_{exchange.id}", int(self._now()))
         writer = Writer(empty, self._now, keep)
-        stream = self._service.stream(asked.generate, exchange.caller, request_id=exchange.id)
+        announced = Announced(self._service, exchange.began)
+        stream = announced.stream(asked.generate, exchange.caller, request_id=exchange.id)
         with renamed(asked.path):
             async with stream as outputs:
                 if request.stream:
