@@ -44,6 +44,33 @@ MODEL_STATE_FAILED: ModelState.ValueType  # 4
 MODEL_STATE_CLOSED: ModelState.ValueType  # 5
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
+class _LoraState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LoraStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoraState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LORA_STATE_UNSPECIFIED: _LoraState.ValueType  # 0
+    LORA_STATE_ACTIVE: _LoraState.ValueType  # 1
+    LORA_STATE_WAITING: _LoraState.ValueType  # 2
+    """Its base is not deployed now."""
+    LORA_STATE_FAILED: _LoraState.ValueType  # 3
+    """Its base is, and does not hold it: see `error`."""
+    LORA_STATE_DRAINING: _LoraState.ValueType  # 4
+    """Unloaded, while requests still use it."""
+
+class LoraState(_LoraState, metaclass=_LoraStateEnumTypeWrapper): ...
+
+LORA_STATE_UNSPECIFIED: LoraState.ValueType  # 0
+LORA_STATE_ACTIVE: LoraState.ValueType  # 1
+LORA_STATE_WAITING: LoraState.ValueType  # 2
+"""Its base is not deployed now."""
+LORA_STATE_FAILED: LoraState.ValueType  # 3
+"""Its base is, and does not hold it: see `error`."""
+LORA_STATE_DRAINING: LoraState.ValueType  # 4
+"""Unloaded, while requests still use it."""
+Global___LoraState: _TypeAlias = LoraState  # noqa: Y015
+
 @_typing.final
 class GetServerInfoRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -529,3 +556,250 @@ class DrainProgress(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainProgress: _TypeAlias = DrainProgress  # noqa: Y015
+
+@_typing.final
+class LoadLoraRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What requests will write as `model`."""
+    source: _builtins.str
+    """A folder on the server (absolute, with PEFT's adapter_config.json and
+    adapter_model.safetensors), or a Hugging Face id.
+    """
+    revision: _builtins.str
+    """The hub's commit, branch or tag."""
+    token: _builtins.str
+    """Hugging Face's, for private repositories; never stored."""
+    base: _builtins.str
+    """The model that it adapts. Absent: the one that the adapter's own configuration names, if that
+    is served, else the only one that is.
+    """
+    replace: _builtins.bool
+    """Let the name, if it is taken, point to this adapter from now on."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        source: _builtins.str = ...,
+        revision: _builtins.str | None = ...,
+        token: _builtins.str | None = ...,
+        base: _builtins.str | None = ...,
+        replace: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base", b"_base", "_revision", b"_revision", "_token", b"_token", "base", b"base", "revision", b"revision", "token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base", b"_base", "_revision", b"_revision", "_token", b"_token", "base", b"base", "name", b"name", "replace", b"replace", "revision", b"revision", "source", b"source", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__base: _TypeAlias = _typing.Literal["base"]  # noqa: Y015
+    _WhichOneofArgType__base: _TypeAlias = _typing.Literal["_base", b"_base"]  # noqa: Y015
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    _WhichOneofReturnType__token: _TypeAlias = _typing.Literal["token"]  # noqa: Y015
+    _WhichOneofArgType__token: _TypeAlias = _typing.Literal["_token", b"_token"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base) -> _WhichOneofReturnType__base | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__token) -> _WhichOneofReturnType__token | None: ...
+
+Global___LoadLoraRequest: _TypeAlias = LoadLoraRequest  # noqa: Y015
+
+@_typing.final
+class UnloadLoraRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DEADLINE_SECONDS_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    deadline_seconds: _builtins.float
+    """End what still runs after so many seconds. Absent: let it run to its end."""
+    wait: _builtins.bool
+    """Answer when nothing uses it any more, rather than at once."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        deadline_seconds: _builtins.float | None = ...,
+        wait: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deadline_seconds", b"_deadline_seconds", "deadline_seconds", b"deadline_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deadline_seconds", b"_deadline_seconds", "deadline_seconds", b"deadline_seconds", "name", b"name", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deadline_seconds: _TypeAlias = _typing.Literal["deadline_seconds"]  # noqa: Y015
+    _WhichOneofArgType__deadline_seconds: _TypeAlias = _typing.Literal["_deadline_seconds", b"_deadline_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deadline_seconds) -> _WhichOneofReturnType__deadline_seconds | None: ...
+
+Global___UnloadLoraRequest: _TypeAlias = UnloadLoraRequest  # noqa: Y015
+
+@_typing.final
+class UnloadLoraResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LORA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lora(self) -> Global___Lora:
+        """What still drains; absent when nothing of it is left."""
+
+    def __init__(
+        self,
+        *,
+        lora: Global___Lora | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lora", b"lora"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lora", b"lora"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadLoraResponse: _TypeAlias = UnloadLoraResponse  # noqa: Y015
+
+@_typing.final
+class ListLorasRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    base: _builtins.str
+    """Absent: those of all models."""
+    def __init__(
+        self,
+        *,
+        base: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base", b"_base", "base", b"base"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base", b"_base", "base", b"base"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__base: _TypeAlias = _typing.Literal["base"]  # noqa: Y015
+    _WhichOneofArgType__base: _TypeAlias = _typing.Literal["_base", b"_base"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base) -> _WhichOneofReturnType__base | None: ...
+
+Global___ListLorasRequest: _TypeAlias = ListLorasRequest  # noqa: Y015
+
+@_typing.final
+class ListLorasResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LORAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lora]: ...
+    def __init__(
+        self,
+        *,
+        loras: _abc.Iterable[Global___Lora] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loras", b"loras"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLorasResponse: _TypeAlias = ListLorasResponse  # noqa: Y015
+
+@_typing.final
+class Lora(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    NUM_BYTES_FIELD_NUMBER: _builtins.int
+    MODULES_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    base: _builtins.str
+    state: Global___LoraState.ValueType
+    generation: _builtins.str
+    """Identifies the content that the name points to now."""
+    source: _builtins.str
+    revision: _builtins.str
+    created: _builtins.int
+    """Unix time in seconds."""
+    rank: _builtins.int
+    num_bytes: _builtins.int
+    in_flight: _builtins.int
+    """Requests that run with it, whatever their generation."""
+    error: _builtins.str
+    @_builtins.property
+    def modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Kinds of layers that it changes: `q_proj`, `embed_tokens`, ..."""
+
+    @_builtins.property
+    def previous(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Generations that it pointed to before, newest last."""
+
+    @_builtins.property
+    def canary(self) -> Global___LoraTrial: ...
+    @_builtins.property
+    def shadow(self) -> Global___LoraTrial: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        base: _builtins.str = ...,
+        state: Global___LoraState.ValueType = ...,
+        generation: _builtins.str = ...,
+        source: _builtins.str = ...,
+        revision: _builtins.str | None = ...,
+        created: _builtins.int = ...,
+        rank: _builtins.int = ...,
+        num_bytes: _builtins.int = ...,
+        modules: _abc.Iterable[_builtins.str] | None = ...,
+        in_flight: _builtins.int = ...,
+        previous: _abc.Iterable[_builtins.str] | None = ...,
+        error: _builtins.str = ...,
+        canary: Global___LoraTrial | None = ...,
+        shadow: Global___LoraTrial | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "canary", b"canary", "revision", b"revision", "shadow", b"shadow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "base", b"base", "canary", b"canary", "created", b"created", "error", b"error", "generation", b"generation", "in_flight", b"in_flight", "modules", b"modules", "name", b"name", "num_bytes", b"num_bytes", "previous", b"previous", "rank", b"rank", "revision", b"revision", "shadow", b"shadow", "source", b"source", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___Lora: _TypeAlias = Lora  # noqa: Y015
+
+@_typing.final
+class LoraTrial(_message.Message):
+    """A candidate beside the current generation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    generation: _builtins.str
+    percent: _builtins.float
+    """Of the name's requests."""
+    def __init__(
+        self,
+        *,
+        generation: _builtins.str = ...,
+        percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "percent", b"percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoraTrial: _TypeAlias = LoraTrial  # noqa: Y015

@@ -64,6 +64,21 @@ class ControlStub:
                 request_serializer=inferd__proto_dot_v1_dot_control__pb2.DrainRequest.SerializeToString,
                 response_deserializer=inferd__proto_dot_v1_dot_control__pb2.DrainProgress.FromString,
                 _registered_method=True)
+        self.LoadLora = channel.unary_unary(
+                '/inferd.v1.Control/LoadLora',
+                request_serializer=inferd__proto_dot_v1_dot_control__pb2.LoadLoraRequest.SerializeToString,
+                response_deserializer=inferd__proto_dot_v1_dot_control__pb2.Lora.FromString,
+                _registered_method=True)
+        self.UnloadLora = channel.unary_unary(
+                '/inferd.v1.Control/UnloadLora',
+                request_serializer=inferd__proto_dot_v1_dot_control__pb2.UnloadLoraRequest.SerializeToString,
+                response_deserializer=inferd__proto_dot_v1_dot_control__pb2.UnloadLoraResponse.FromString,
+                _registered_method=True)
+        self.ListLoras = channel.unary_unary(
+                '/inferd.v1.Control/ListLoras',
+                request_serializer=inferd__proto_dot_v1_dot_control__pb2.ListLorasRequest.SerializeToString,
+                response_deserializer=inferd__proto_dot_v1_dot_control__pb2.ListLorasResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -110,6 +125,29 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadLora(self, request, context):
+        """Loads a LoRA adapter, and returns when requests may use its name as their model. Loading the
+        same content under the same name again changes nothing. ALREADY_EXISTS where the name means
+        something else, unless `replace`; INVALID_ARGUMENT where the adapter does not fit the base;
+        PERMISSION_DENIED for local folders that the operator does not allow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadLora(self, request, context):
+        """Takes a name away. New requests are refused at once, and those that run go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLoras(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +180,21 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=inferd__proto_dot_v1_dot_control__pb2.DrainRequest.FromString,
                     response_serializer=inferd__proto_dot_v1_dot_control__pb2.DrainProgress.SerializeToString,
+            ),
+            'LoadLora': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadLora,
+                    request_deserializer=inferd__proto_dot_v1_dot_control__pb2.LoadLoraRequest.FromString,
+                    response_serializer=inferd__proto_dot_v1_dot_control__pb2.Lora.SerializeToString,
+            ),
+            'UnloadLora': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadLora,
+                    request_deserializer=inferd__proto_dot_v1_dot_control__pb2.UnloadLoraRequest.FromString,
+                    response_serializer=inferd__proto_dot_v1_dot_control__pb2.UnloadLoraResponse.SerializeToString,
+            ),
+            'ListLoras': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLoras,
+                    request_deserializer=inferd__proto_dot_v1_dot_control__pb2.ListLorasRequest.FromString,
+                    response_serializer=inferd__proto_dot_v1_dot_control__pb2.ListLorasResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -306,6 +359,87 @@ class Control:
             '/inferd.v1.Control/Drain',
             inferd__proto_dot_v1_dot_control__pb2.DrainRequest.SerializeToString,
             inferd__proto_dot_v1_dot_control__pb2.DrainProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadLora(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inferd.v1.Control/LoadLora',
+            inferd__proto_dot_v1_dot_control__pb2.LoadLoraRequest.SerializeToString,
+            inferd__proto_dot_v1_dot_control__pb2.Lora.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadLora(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inferd.v1.Control/UnloadLora',
+            inferd__proto_dot_v1_dot_control__pb2.UnloadLoraRequest.SerializeToString,
+            inferd__proto_dot_v1_dot_control__pb2.UnloadLoraResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLoras(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inferd.v1.Control/ListLoras',
+            inferd__proto_dot_v1_dot_control__pb2.ListLorasRequest.SerializeToString,
+            inferd__proto_dot_v1_dot_control__pb2.ListLorasResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,15 @@ class ControlStub:
     process stays until its operator ends it, and takes no work again. May be called repeatedly;
     leaving the call changes nothing. Only from the server's own machine.
     """
+    LoadLora: _grpc.UnaryUnaryMultiCallable[_control_pb2.LoadLoraRequest, _control_pb2.Lora]
+    """Loads a LoRA adapter, and returns when requests may use its name as their model. Loading the
+    same content under the same name again changes nothing. ALREADY_EXISTS where the name means
+    something else, unless `replace`; INVALID_ARGUMENT where the adapter does not fit the base;
+    PERMISSION_DENIED for local folders that the operator does not allow.
+    """
+    UnloadLora: _grpc.UnaryUnaryMultiCallable[_control_pb2.UnloadLoraRequest, _control_pb2.UnloadLoraResponse]
+    """Takes a name away. New requests are refused at once, and those that run go on."""
+    ListLoras: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListLorasRequest, _control_pb2.ListLorasResponse]
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -63,6 +72,15 @@ class ControlAsyncStub(ControlStub):
     process stays until its operator ends it, and takes no work again. May be called repeatedly;
     leaving the call changes nothing. Only from the server's own machine.
     """
+    LoadLora: _aio.UnaryUnaryMultiCallable[_control_pb2.LoadLoraRequest, _control_pb2.Lora]  # type: ignore[assignment]
+    """Loads a LoRA adapter, and returns when requests may use its name as their model. Loading the
+    same content under the same name again changes nothing. ALREADY_EXISTS where the name means
+    something else, unless `replace`; INVALID_ARGUMENT where the adapter does not fit the base;
+    PERMISSION_DENIED for local folders that the operator does not allow.
+    """
+    UnloadLora: _aio.UnaryUnaryMultiCallable[_control_pb2.UnloadLoraRequest, _control_pb2.UnloadLoraResponse]  # type: ignore[assignment]
+    """Takes a name away. New requests are refused at once, and those that run go on."""
+    ListLoras: _aio.UnaryUnaryMultiCallable[_control_pb2.ListLorasRequest, _control_pb2.ListLorasResponse]  # type: ignore[assignment]
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -113,5 +131,32 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         process stays until its operator ends it, and takes no work again. May be called repeatedly;
         leaving the call changes nothing. Only from the server's own machine.
         """
+
+    @_abc_1.abstractmethod
+    def LoadLora(
+        self,
+        request: _control_pb2.LoadLoraRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.Lora, _abc.Awaitable[_control_pb2.Lora]]:
+        """Loads a LoRA adapter, and returns when requests may use its name as their model. Loading the
+        same content under the same name again changes nothing. ALREADY_EXISTS where the name means
+        something else, unless `replace`; INVALID_ARGUMENT where the adapter does not fit the base;
+        PERMISSION_DENIED for local folders that the operator does not allow.
+        """
+
+    @_abc_1.abstractmethod
+    def UnloadLora(
+        self,
+        request: _control_pb2.UnloadLoraRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.UnloadLoraResponse, _abc.Awaitable[_control_pb2.UnloadLoraResponse]]:
+        """Takes a name away. New requests are refused at once, and those that run go on."""
+
+    @_abc_1.abstractmethod
+    def ListLoras(
+        self,
+        request: _control_pb2.ListLorasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListLorasResponse, _abc.Awaitable[_control_pb2.ListLorasResponse]]: ...
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
