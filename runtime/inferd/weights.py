@@ -42,6 +42,7 @@ class TensorInfo:
     dtype: str  # as safetensors spells it: F32, BF16, …
     shape: tuple[int, ...]
     num_bytes: int
+    offset: int  # of its first byte, in the file
 
 
 def resolve(
@@ -126,7 +127,7 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
         raise _damaged(f"{file} cannot be read: {error}") from error
     try:
         entries = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
-        tensors = {name: _tensor(file, entry) for name, entry in entries.items()}
+        tensors = {name: _tensor(file, entry, 8 + length) for name, entry in entries.items()}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _damaged(f"{file} has a damaged header: {error!r}") from error
     said = 8 + length + sum(tensor.num_bytes for tensor in tensors.values())
@@ -135,9 +136,9 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def _tensor(file: Path, entry: dict[str, Any]) -> TensorInfo:
-    begin, end = entry["data_offsets"]
-    return TensorInfo(file, entry["dtype"], tuple(entry["shape"]), int(end) - int(begin))
+def _tensor(file: Path, entry: dict[str, Any], data: int) -> TensorInfo:
+    begin, end = map(int, entry["data_offsets"])
+    return TensorInfo(file, entry["dtype"], tuple(entry["shape"]), end - begin, data + begin)
 
 
 def _indexed_files(folder: Path) -> list[Path]:
