@@ -7,7 +7,9 @@ import math
 import pytest
 
 from inferd.engines.base import EngineSpec, Progress
-from inferd.engines.echo import EchoCore, Options, create, score
+from inferd.engines.echo import EchoCore, create
+from inferd.engines.echo_logprobs import score
+from inferd.engines.echo_options import Options
 from inferd.errors import StartError
 from inferd.messages import Begun, Event, Fail, Finish, PromptScored, Sampling, Submit, Tokens
 

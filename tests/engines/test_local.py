@@ -8,7 +8,8 @@ import pytest
 
 from inferd.engines import catalog
 from inferd.engines.base import EngineSpec, Progress
-from inferd.engines.echo import EchoCore, Options, create
+from inferd.engines.echo import EchoCore, create
+from inferd.engines.echo_options import Options
 from inferd.engines.local import LocalEngine
 from inferd.engines.streams import Streams
 from inferd.errors import StartError, Unavailable

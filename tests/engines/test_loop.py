@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from inferd.engines import loop
 from inferd.engines.base import EngineSpec
-from inferd.engines.echo import EchoCore, Options
+from inferd.engines.echo import EchoCore
+from inferd.engines.echo_options import Options
 from inferd.engines.wire import Command, GetStats, Message, Stop
 from inferd.messages import EngineStats, Event, Fail, Finish, Sampling, Submit, Tokens
 

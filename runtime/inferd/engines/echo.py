@@ -2,29 +2,28 @@
 
 Output token i is `prompt[i mod len(prompt)]` (or `script[i mod len(script)]`); where that is a
 stop token and `min_tokens` are not reached, the next one in the cycle that is no stop token.
-Logprobs follow a rule too: the token of rank r has probability 2^-r, an output token has rank 1,
-prompt token i has rank 1 + i mod 3, and the other ranks go to the smallest other ids, in order.
+With an adapter it says the adapter's tokens instead (`echo_adapters`). Logprobs follow a rule too
+(`echo_logprobs`).
 
-`EngineSpec.model` sets options: `echo:delay=0.01,vocab_size=512`. See `Options`, which also
-holds the faults that tests inject. A model text that does not begin with `echo:` sets none.
+`EngineSpec.model` sets options: `echo:delay=0.01,vocab_size=512` (`echo_options`, which also holds
+the faults that tests inject). A model text that does not begin with `echo:` sets none.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
 
-import msgspec
-from msgspec import Struct
-
-from inferd.engines.base import EngineSpec, Progress
+from inferd.engines.base import AdapterNews, EngineSpec, Progress
+from inferd.engines.echo_adapters import EchoAdapters
+from inferd.engines.echo_logprobs import score_prompt, scored
+from inferd.engines.echo_options import Options, describe, parse
 from inferd.errors import StartError
 from inferd.messages import (
+    Awake,
     Begun,
     EngineInfo,
     EngineStats,
@@ -33,30 +32,12 @@ from inferd.messages import (
     FailCode,
     Finish,
     FinishReason,
-    Logprob,
-    PromptScored,
-    Sampling,
+    LoadAdapter,
+    MemoryUse,
+    Slept,
     Submit,
     Tokens,
 )
-
-
-class Options(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `echo:NAME=VALUE,…` may say. The last group injects faults, for tests only."""
-
-    delay: float = 0.0  # seconds that each step takes
-    vocab_size: int = 32_000
-    max_model_len: int = 4096  # unless the spec says
-    blocks: int | None = None  # KV blocks; None: enough for a full batch
-    script: str = ""  # `5-6-7`: these tokens instead of the prompt's
-    load_bytes: int = 0  # report so many bytes of weights, in four steps of `load_delay` seconds
-    load_delay: float = 0.0
-
-    start: Literal["", "fail", "crash", "hang"] = ""  # StartError, SIGKILL, or never ready
-    fail_token: int = -1  # generating this token fails the sequence
-    raise_token: int = -1  # … raises out of `step`
-    crash_token: int = -1  # … kills the process
-    hang_token: int = -1  # … never returns
 
 
 class Sequence:
@@ -95,8 +76,16 @@ class EchoCore:
         self._running: dict[str, Sequence] = {}
         self._waiting: deque[Sequence] = deque()
         self._blocks_used = 0  # held by running sequences
+        self._adapters = EchoAdapters(
+            spec.max_adapters,
+            spec.max_adapter_rank,
+            options.vocab_size,
+            options.adapter_delay,
+            clock,
+        )
+        self._asleep = False
         self._steps = self._prompt_tokens = self._output_tokens = 0
-        self._info = _info(spec, options, load_s)
+        self._info = describe(spec, options, load_s)
 
     @property
     def info(self) -> EngineInfo:
@@ -104,37 +93,67 @@ class EchoCore:
 
     @property
     def busy(self) -> bool:
-        return bool(self._running or self._waiting)
+        return bool(self._running or self._waiting or self._adapters.loading)
 
     def submit(self, submit: Submit) -> list[Event]:
+        assert not self._asleep, "submitted while asleep"
         if submit.grammar:
             message = "the echo engine cannot follow a grammar"
             return [Fail(submit.request_id, "invalid", message, param="grammar")]
+        if submit.adapter and not self._adapters.knows(submit.adapter):
+            return [_no_adapter(submit)]
         refusal = self._refusal(submit)
         if refusal is not None:
             code, message = refusal
             return [Fail(submit.request_id, code, message)]
         self._waiting.append(Sequence(submit, self._clock()))
+        if submit.adapter:
+            self._adapters.enter(submit.adapter)
         return []
 
     def abort(self, request_id: str) -> list[Event]:
         if sequence := self._running.get(request_id):
             self._leave(sequence)
         elif sequence := self._find_waiting(request_id):
-            self._waiting.remove(sequence)
+            self._forget(sequence)
         return [self._finish(sequence, "abort")] if sequence else []
 
     def step(self) -> list[Event]:
+        assert not (self._asleep and (self._running or self._waiting))
+        self._adapters.turn(wait=not self._running)
+        events: list[Event] = self._admit()
+        if not self._running:
+            return events
         self._sleep(self._options.delay)
         self._steps += 1
-        self._admit()
-        events: list[Event] = []
         for sequence in list(self._running.values()):
             new = self._advance(sequence)
             if isinstance(new[-1], Finish | Fail):
                 self._leave(sequence)
             events += new
         return events
+
+    def load_adapter(self, load: LoadAdapter) -> None:
+        self._adapters.load(load)
+
+    def drop_adapter(self, adapter: str) -> None:
+        self._adapters.drop(adapter)
+
+    def adapter_news(self) -> list[AdapterNews]:
+        return self._adapters.news()
+
+    def sleep(self) -> Slept:
+        assert not self.busy, "told to sleep while it works"
+        self._sleep(self._options.sleep_delay)
+        self._asleep = True
+        return Slept(self._memory())
+
+    def wake(self) -> Awake:
+        if self._options.wake == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._sleep(self._options.wake_delay)
+        self._asleep = False
+        return Awake(self._memory())
 
     def stats(self) -> EngineStats:
         return EngineStats(
@@ -146,6 +165,9 @@ class EchoCore:
             prefix_queries=self._prompt_tokens,
             prompt_tokens=self._prompt_tokens,
             output_tokens=self._output_tokens,
+            memory=self._memory(),
+            adapters_held=self._adapters.num_held,
+            adapters_in_slots=self._adapters.num_running,
         )
 
     def check(self) -> None:
@@ -155,8 +177,10 @@ class EchoCore:
         waiting = {s.submit.request_id for s in self._waiting}
         assert len(waiting) == len(self._waiting)
         assert not waiting & self._running.keys()
+        self._adapters.check()
 
     def close(self) -> None:
+        self._adapters.clear()
         self._running.clear()
         self._waiting.clear()
         self._blocks_used = 0
@@ -184,16 +208,35 @@ class EchoCore:
             return "overloaded", "too many tokens are waiting"
         return None
 
-    def _admit(self) -> None:
-        while self._waiting and len(self._running) < self._spec.max_batch_size:
-            sequence = self._waiting[0]
-            if self._blocks_used + self._blocks(sequence.length + 1) > self._info.num_blocks:
-                return
-            self._waiting.popleft()
-            sequence.scheduled = self._clock()
-            self._running[sequence.submit.request_id] = sequence
-            self._blocks_used += self._blocks(sequence.length)
-            self._prompt_tokens += len(sequence.submit.prompt)
+    def _admit(self) -> list[Event]:
+        """Begin what can begin. Who waits for an adapter to load holds up nobody; who waits for a
+        slot holds up later ones with adapters, so that slots become free for it."""
+        events: list[Event] = []
+        slots = True
+        for sequence in list(self._waiting):
+            adapter = sequence.submit.adapter
+            if len(self._running) == self._spec.max_batch_size or not self._fits(sequence):
+                break
+            if adapter and self._adapters.lost(adapter):
+                self._forget(sequence)
+                events.append(_no_adapter(sequence.submit))
+            elif not adapter or (slots and self._adapters.can_begin(adapter)):
+                self._begin(sequence)
+            elif self._adapters.loaded(adapter):
+                slots = False
+        return events
+
+    def _fits(self, sequence: Sequence) -> bool:
+        return self._blocks_used + self._blocks(sequence.length + 1) <= self._info.num_blocks
+
+    def _begin(self, sequence: Sequence) -> None:
+        self._waiting.remove(sequence)
+        sequence.scheduled = self._clock()
+        self._running[sequence.submit.request_id] = sequence
+        self._blocks_used += self._blocks(sequence.length)
+        self._prompt_tokens += len(sequence.submit.prompt)
+        if sequence.submit.adapter:
+            self._adapters.begin(sequence.submit.adapter)
 
     def _advance(self, sequence: Sequence) -> list[Event]:
         """One token, and what goes before and after it."""
@@ -205,15 +248,15 @@ class EchoCore:
         events: list[Event] = []
         begun = self._begun(sequence)
         if begun is not None and sampling.prompt_logprobs is not None:
-            events.append(_score_prompt(submit, sampling.prompt_logprobs))
+            events.append(score_prompt(submit, sampling.prompt_logprobs))
         self._blocks_used -= self._blocks(sequence.length)
         sequence.output.append(token)
         self._blocks_used += self._blocks(sequence.length)
         self._output_tokens += 1
-        scored = (
-            () if sampling.logprobs is None else (_scored(sampling, token, 1, sampling.logprobs),)
+        logprobs = (
+            () if sampling.logprobs is None else (scored(sampling, token, 1, sampling.logprobs),)
         )
-        events.append(Tokens(submit.request_id, (token,), scored, begun))
+        events.append(Tokens(submit.request_id, (token,), logprobs, begun))
         if token in sampling.stop_token_ids and len(sequence.output) > sampling.min_tokens:
             events.append(self._finish(sequence, "stop", token))
         elif len(sequence.output) >= submit.max_tokens:
@@ -224,7 +267,10 @@ class EchoCore:
 
     def _next_token(self, sequence: Sequence) -> int:
         """A pure function of prompt, position and sampling, so that generation can resume."""
-        cycle = self._script or sequence.submit.prompt
+        submit = sequence.submit
+        cycle = self._script or submit.prompt
+        if submit.adapter:
+            cycle = self._adapters.says(submit.adapter)
         sampling, position = sequence.submit.sampling, len(sequence.output)
         banned = sampling.stop_token_ids if position < sampling.min_tokens else ()
         for offset in range(len(cycle)):
@@ -269,36 +315,29 @@ class EchoCore:
     def _leave(self, sequence: Sequence) -> None:
         del self._running[sequence.submit.request_id]
         self._blocks_used -= self._blocks(sequence.length)
+        if sequence.submit.adapter:
+            self._adapters.leave(sequence.submit.adapter, began=True)
+
+    def _forget(self, sequence: Sequence) -> None:
+        """It never ran."""
+        self._waiting.remove(sequence)
+        if sequence.submit.adapter:
+            self._adapters.leave(sequence.submit.adapter, began=False)
+
+    def _memory(self) -> MemoryUse:
+        return MemoryUse(
+            weights=self._options.load_bytes,
+            kv_cache=0 if self._asleep else self._spec.kv_cache_bytes or 0,
+            adapters=self._adapters.num_bytes,
+        )
 
     def _find_waiting(self, request_id: str) -> Sequence | None:
         return next((s for s in self._waiting if s.submit.request_id == request_id), None)
 
 
-def _score_prompt(submit: Submit, k: int) -> PromptScored:
-    sampling = submit.sampling
-    scores = (_scored(sampling, t, 1 + i % 3, k) for i, t in enumerate(submit.prompt) if i)
-    return PromptScored(submit.request_id, tuple(scores))
-
-
-def _scored(sampling: Sampling, token: int, rank: int, k: int) -> Logprob:
-    return score(token, rank, k, sampling.logprob_token_ids)
-
-
-def score(token: int, rank: int, k: int, extra: tuple[int, ...] = ()) -> Logprob:
-    """The logprob of `token` at `rank`, with the `k` likeliest and those of `extra`: see the
-    module's rule."""
-    others = (t for t in range(k + 1) if t != token)
-    top = ((token if r == rank else next(others), -r * math.log(2)) for r in range(1, k + 1))
-    also = ((t, -_rank(t, token, rank) * math.log(2)) for t in extra)
-    return Logprob(token, -rank * math.log(2), rank, tuple(top), tuple(also))
-
-
-def _rank(token: int, given: int, rank: int) -> int:
-    """The rank of `token` where `given` has `rank`: its place among the others, which go round."""
-    if token == given:
-        return rank
-    place = token + 1 if token < given else token
-    return place if place < rank else place + 1
+def _no_adapter(submit: Submit) -> Fail:
+    message = f"adapter {submit.adapter!r} is not loaded"
+    return Fail(submit.request_id, "invalid", message, param="adapter")
 
 
 def create(spec: EngineSpec, on_progress: Callable[[Progress], None]) -> EchoCore:
@@ -324,39 +363,7 @@ def create(spec: EngineSpec, on_progress: Callable[[Progress], None]) -> EchoCor
     return EchoCore(spec, options, load_s=time.perf_counter() - began)
 
 
-def parse(model: str) -> Options:
-    """The options in `model`; `StartError` names the one that is wrong."""
-    if not model.startswith("echo:"):
-        return Options()
-    pairs = (part.partition("=") for part in model.removeprefix("echo:").split(",") if part)
-    try:
-        return msgspec.convert({k.strip(): v.strip() for k, _, v in pairs}, Options, strict=False)
-    except msgspec.ValidationError as error:
-        raise StartError("bad_option", f"The echo engine's options are wrong: {error}") from error
-
-
 def _hang() -> None:
     """Block for ever, as a hung driver call does."""
     while True:
         time.sleep(3600)
-
-
-def _info(spec: EngineSpec, options: Options, load_s: float) -> EngineInfo:
-    max_model_len = spec.max_model_len or options.max_model_len
-    full_batch = spec.max_batch_size * -(-max_model_len // spec.block_size)
-    return EngineInfo(
-        engine="echo",
-        architecture="Echo",
-        runner="echo",
-        vocab_size=options.vocab_size,
-        max_model_len=max_model_len,
-        max_batch_size=spec.max_batch_size,
-        max_batch_tokens=spec.max_batch_tokens,
-        block_size=spec.block_size,
-        num_blocks=full_batch if options.blocks is None else options.blocks,
-        dtype="none",
-        device="cpu",
-        weight_bytes=options.load_bytes,
-        kv_cache_bytes=0,
-        load_s=load_s,
-    )
