@@ -7,7 +7,7 @@ import pytest
 from inferd.engines import echo
 from inferd.engines.base import EngineSpec
 from inferd.engines.local import LocalEngine
-from inferd.errors import NotFound, Unavailable
+from inferd.errors import Conflict, NotFound, Unavailable
 from inferd.registry import Deployment, Registry
 from tests.serving import TEXT
 
@@ -114,7 +114,7 @@ def test_a_taken_name_is_refused_and_changes_nothing(names: tuple[str, ...]) -> 
     registry = Registry()
     first = deployment("first", "alias")
     registry.add(first)
-    with pytest.raises(ValueError, match="already served"):
+    with pytest.raises(Conflict, match="There is already a model called"):
         registry.add(deployment(*names))
     assert registry.list() == (first,)
     with pytest.raises(NotFound):

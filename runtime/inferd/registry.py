@@ -1,14 +1,16 @@
-"""Which models are served, and under which names."""
+"""Which deployments there are, under which names, and in which state."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from inferd.engines.base import Engine
-from inferd.errors import NotFound, Unavailable
+from inferd.errors import Conflict, NotFound, Unavailable
+from inferd.lifecycle import COMING, MOVES, Failure, State
 from inferd.text.model import TextModel
 
 MIN_VERSION_CHARS = 7  # of a version's beginning, as people cut commits short
@@ -25,6 +27,7 @@ class Deployment:
         aliases: further names that clients may write.
         created: Unix time in seconds.
         version: identifies the checkpoint's content; empty where nobody knows.
+        given_id: the id given when the deployment was created; empty: made of name and version.
     """
 
     name: str
@@ -33,17 +36,18 @@ class Deployment:
     created: int
     aliases: tuple[str, ...] = ()
     version: str = ""
+    given_id: str = ""
 
     @property
     def ready(self) -> bool:
-        """Whether the engine takes requests now."""
-        return self.engine.state == "ready"
+        """Whether the engine takes requests now; one that sleeps wakes for them."""
+        return self.engine.state in ("ready", "asleep")
 
     @cached_property
     def deploy_id(self) -> str:
-        """The same for the same name and version, on every machine and after every restart."""
-        named = f"{self.name}\0{self.version}".encode("utf-8", "surrogateescape")
-        return hashlib.sha256(named).hexdigest()[:16]
+        """16 characters. Where none was given: the same for the same name and version, on every
+        machine and after every restart."""
+        return self.given_id or id_of(self.name, self.version)
 
     def is_version(self, version: str) -> bool:
         """Whether `version` is this one's, or long enough a beginning of it."""
@@ -51,56 +55,209 @@ class Deployment:
         return cut_short or version == self.version != ""
 
 
+def id_of(name: str, version: str) -> str:
+    """A deployment's id, of 16 hex digits, made of what it serves."""
+    named = f"{name}\0{version}".encode("utf-8", "surrogateescape")
+    return hashlib.sha256(named).hexdigest()[:16]
+
+
+class Entry:
+    """A name in the registry, whatever state what it stands for is in.
+
+    Attributes:
+        deployment: what serves; set before it is `running`, None where there is nothing.
+        failure: why it is `failed`.
+        replaced_by: the name of the model that answers in its place; empty: it answers itself.
+
+    Args:
+        created: Unix time in seconds.
+        patient: whether requests wait while it starts; else they are told to come back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        deploy_id: str,
+        created: int,
+        *,
+        aliases: tuple[str, ...] = (),
+        state: State = "initializing",
+        deployment: Deployment | None = None,
+        replaced_by: str = "",
+        patient: bool = True,
+    ) -> None:
+        self.name = name
+        self.deploy_id = deploy_id
+        self.created = created
+        self.aliases = aliases
+        self.deployment = deployment
+        self.failure: Failure | None = None
+        self.replaced_by = replaced_by
+        self.patient = patient
+        self.on_move: Callable[[Entry], None] = lambda entry: None
+        self._state = state
+        self._moved = asyncio.Event()
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What clients may write."""
+        return (self.name, *self.aliases, f"deploy_id:{self.deploy_id}")
+
+    def move(self, state: State, failure: Failure | None = None) -> None:
+        """Go to `state`; only a move of the table is possible."""
+        assert state in MOVES[self._state], f"{self.name}: {self._state} → {state}"
+        assert (failure is not None) == (state == "failed"), state
+        self._state = state
+        self.failure = failure
+        self._moved.set()
+        self._moved = asyncio.Event()
+        self.on_move(self)
+
+    async def moved(self) -> None:
+        """Wait for the next move."""
+        await self._moved.wait()
+
+    def serving(self) -> Deployment:
+        """What answers requests now. Raises `Unavailable`, which tells the state."""
+        if self._state != "running" or self.deployment is None:
+            retry = 5.0 if self._state in COMING else 60.0
+            raise Unavailable(f"The model `{self.name}` is {self._state}", retry_after=retry)
+        return self.deployment
+
+
 class Registry:
-    """Deployments by name; the first one added is listed first."""
+    """Entries by name; the first one added is listed first."""
 
     def __init__(self) -> None:
-        self._deployments: list[Deployment] = []
-        self._by_name: dict[str, Deployment] = {}
+        self._entries: list[Entry] = []
+        self._by_name: dict[str, Entry] = {}
 
-    def add(self, deployment: Deployment) -> None:
-        """Serve `deployment` under its name, its aliases and its id.
+    # ------------------------------------------------------------ changes
+
+    def add(self, deployment: Deployment) -> Entry:
+        """Serve `deployment` under its name, its aliases and its id, from now on.
 
         Raises:
-            ValueError: one of the names is taken.
+            Conflict: one of the names is taken.
         """
-        names = {deployment.name, *deployment.aliases, f"deploy_id:{deployment.deploy_id}"}
-        if taken := sorted(names & self._by_name.keys()):
-            raise ValueError(f"already served: {', '.join(taken)}")
-        self._deployments.append(deployment)
-        self._by_name.update(dict.fromkeys(names, deployment))
+        entry = Entry(
+            deployment.name,
+            deployment.deploy_id,
+            deployment.created,
+            aliases=deployment.aliases,
+            state="running",
+            deployment=deployment,
+        )
+        self.enter(entry)
+        return entry
+
+    def enter(self, entry: Entry) -> None:
+        """Know `entry` under its names. Raises `Conflict` where one is taken; nothing changes."""
+        if taken := sorted(set(entry.names) & self._by_name.keys()):
+            names = ", ".join(f"`{_shown(name)}`" for name in taken)
+            raise Conflict(f"There is already a model called {names}", param="model_name")
+        self._entries.append(entry)
+        self._by_name.update(dict.fromkeys(entry.names, entry))
+
+    def remove(self, entry: Entry) -> None:
+        """Forget `entry`; its names are free again."""
+        self._entries.remove(entry)
+        for name in set(entry.names):
+            del self._by_name[name]
+
+    # ------------------------------------------------------------ requests
 
     def resolve(self, model: str) -> Deployment:
-        """The deployment that answers for `model`: a name as it was given, `deploy_id:ID`, or
-        either of them with `:VERSION` behind it.
+        """The deployment that answers for `model` now: a name as it was given, `deploy_id:ID`, or
+        either of them with `:VERSION` behind it. What was replaced leads to what replaced it.
 
         Raises:
             NotFound: no deployment has this name or version (404, `model_not_found`).
-            Unavailable: there is none at all, since the daemon is starting.
+            Unavailable: it does not run now; tells its state.
         """
-        if not self._deployments:
+        entry, version = self._answering(model)
+        return self._checked(entry, version)
+
+    async def await_ready(self, model: str, timeout: float) -> Deployment:
+        """As `resolve`, after waiting for what is on its way to run, for at most `timeout`
+        seconds. Raises what `resolve` raises."""
+        entry, version = self._answering(model)
+        try:
+            async with asyncio.timeout(timeout):
+                while entry.patient and entry.state in COMING:
+                    await entry.moved()
+        except TimeoutError:
+            pass  # it is still coming, which is told
+        return self._checked(entry, version)
+
+    def replacement(self, model: str) -> str:
+        """The name of the model that answers in place of `model`; empty: it answers itself.
+        Raises as `resolve`, but for `Unavailable`."""
+        asked, _ = self.find(model)
+        answering, _ = self._answering(model)
+        return "" if answering is asked else answering.name
+
+    def _answering(self, model: str) -> tuple[Entry, str | None]:
+        """Whoever answers for `model`, and the version that must be meant; None: any."""
+        entry, version = self.find(model)
+        seen = {entry}
+        while entry.replaced_by:
+            found = self._by_name.get(entry.replaced_by)
+            if found is None or found in seen:
+                raise NotFound(
+                    f"The model `{_shown(model)}` was replaced by `{_shown(entry.replaced_by)}`, "
+                    "which does not exist.",
+                    param="model",
+                )
+            entry, version = found, None
+            seen.add(entry)
+        return entry, version
+
+    @staticmethod
+    def _checked(entry: Entry, version: str | None) -> Deployment:
+        deployment = entry.serving()
+        if version is not None and not deployment.is_version(version):
+            raise NotFound(
+                f"The model `{entry.name}` has no version `{_shown(version)}`.", param="model"
+            )
+        return deployment
+
+    # ------------------------------------------------------------ look-ups
+
+    def find(self, model: str) -> tuple[Entry, str | None]:
+        """The entry that `model` names, in whatever state, replaced or not, and the version that
+        follows the name; None where none does. Raises `NotFound`, and `Unavailable` where there
+        is no entry at all, since the daemon is starting."""
+        if not self._entries:
             raise Unavailable("No model is loaded yet")
-        found = self._by_name.get(model)
-        if found is not None:
-            return found
+        if (found := self._by_name.get(model)) is not None:
+            return found, None
         name, _, version = model.rpartition(":")
         versioned = self._by_name.get(name)
         if versioned is None:
             raise NotFound(f"The model `{_shown(model)}` does not exist.", param="model")
-        if not versioned.is_version(version):
-            raise NotFound(f"The model `{name}` has no version `{_shown(version)}`.", param="model")
-        return versioned
+        return versioned, version
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Everything there is, in whatever state."""
+        return tuple(self._entries)
 
     def list(self) -> tuple[Deployment, ...]:
-        return tuple(self._deployments)
+        """What is being served."""
+        running = (each for each in self._entries if each.state == "running")
+        return tuple(each.deployment for each in running if each.deployment is not None)
 
     def names(self) -> Iterator[tuple[str, Deployment]]:
         """Every name and alias that clients may write, with the deployment that it means."""
-        return ((name, each) for each in self._deployments for name in (each.name, *each.aliases))
+        return ((name, each) for each in self.list() for name in (each.name, *each.aliases))
 
     def engines(self) -> Iterator[tuple[str, Engine]]:
         """(model name, engine) of every deployment."""
-        return ((each.name, each.engine) for each in self._deployments)
+        return ((each.name, each.engine) for each in self.list())
 
 
 def _shown(text: str) -> str:
