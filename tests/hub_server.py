@@ -16,21 +16,38 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Repo:
-    """A repository with one commit. `gated` refuses all but its `token`."""
+    """A repository with one commit.
+
+    Args:
+        gated, private: refuse all but its `token`; a private one does as if it were not there.
+        commit: what each of its `branches` means.
+        cut: by file, the bytes after which the next answer with its content breaks off.
+    """
 
     files: dict[str, bytes]
     gated: bool = False
+    private: bool = False
     token: str = "hf_secret"
+    commit: str = COMMIT
     branches: tuple[str, ...] = ("main", COMMIT)
+    cut: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class HubServer:
-    """Repositories by id, and what was asked for, as `METHOD path`."""
+    """Repositories by id, and what was asked for.
+
+    Attributes:
+        tokens: those of known users; another one is refused wherever it is sent.
+        requests: as `METHOD path`, with the header `Range` behind them where there was one.
+        broken: whether it answers with status 500.
+    """
 
     endpoint: str = ""
     repos: dict[str, Repo] = field(default_factory=dict)
+    tokens: set[str] = field(default_factory=lambda: {"hf_secret", "hf_other"})
     requests: list[str] = field(default_factory=list)
+    broken: bool = False
 
 
 @contextmanager
@@ -61,7 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, format: str, *args: object) -> None:
-        self.hub.requests.append(f"{self.command} {self.path}")
+        asked = " ".join(filter(None, [self.command, self.path, self.headers.get("Range")]))
+        self.hub.requests.append(asked)
 
     def _answer(self) -> None:
         path = self.path.partition("?")[0].replace("%2F", "/")
@@ -82,9 +100,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _repo(self, name: str, revision: str) -> Repo | None:
         """The repository, or None once a refusal was sent."""
         repo = self.hub.repos.get(name)
-        if repo is None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.hub.broken:
+            self._refuse(500, "")
+        elif token and token not in self.hub.tokens:
+            self._refuse(401, "", "Invalid credentials in Authorization header")
+        elif repo is None or (repo.private and token != repo.token):
             self._refuse(404, "RepoNotFound")
-        elif repo.gated and self.headers.get("Authorization") != f"Bearer {repo.token}":
+        elif repo.gated and token != repo.token:
             self._refuse(403, "GatedRepo")
         elif revision not in repo.branches:
             self._refuse(404, "RevisionNotFound")
@@ -94,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _info(self, repo: Repo) -> None:
         siblings = [{"rfilename": name} for name in repo.files]
-        self._json({"id": "x/y", "sha": COMMIT, "private": False, "siblings": siblings})
+        self._json({"id": "x/y", "sha": repo.commit, "private": False, "siblings": siblings})
 
     def _tree(self, repo: Repo) -> None:
         self._json(
@@ -109,29 +132,35 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self._refuse(404, "EntryNotFound")
             return
-        headers = {"ETag": f'"{_etag(data)}"', "X-Repo-Commit": COMMIT}
+        headers = {"ETag": f'"{_etag(data)}"', "X-Repo-Commit": repo.commit}
         status = 200
         if match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             status, start = 206, int(match[1])
             end = min(int(match[2] or len(data) - 1), len(data) - 1)
             headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
             data = data[start : end + 1]
-        self._send(status, data, headers)
+        cut = repo.cut.pop(file, None) if self.command == "GET" else None
+        self._send(status, data, headers, cut)
 
     def _json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _refuse(self, status: int, code: str) -> None:
-        self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": code})
+    def _refuse(self, status: int, code: str, message: str = "") -> None:
+        self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": message or code})
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+    def _send(
+        self, status: int, body: bytes, headers: dict[str, str], cut: int | None = None
+    ) -> None:
+        """`cut`: break off after so many bytes of the body."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            self.wfile.write(body[:cut])
+        if cut is not None:
+            self.close_connection = True
 
 
 def _etag(data: bytes) -> str:

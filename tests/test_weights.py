@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -246,11 +247,84 @@ def test_an_unknown_revision(hub: Hub) -> None:
 def test_a_gated_model_needs_its_token(server: HubServer, hub: Hub) -> None:
     server.repos["org/gated"] = Repo(MODEL, gated=True)
     error = failure("org/gated", hub=hub)
-    assert error.code == "not_found"
+    assert error.code == "forbidden"
     assert "gated" in error.message
     assert "HF_TOKEN" in error.hint
-    with_token = Hub(hub.endpoint, hub.cache, token="hf_secret")
+    with_token = replace(hub, token="hf_secret")
     assert resolve("org/gated", hub=with_token).name == "org/gated"
+
+
+@pytest.mark.parametrize("kind", ["gated", "private"])
+def test_the_cache_serves_nobody_whom_the_hub_refuses(
+    server: HubServer, hub: Hub, kind: str
+) -> None:
+    server.repos["org/mine"] = Repo(MODEL, gated=kind == "gated", private=kind == "private")
+    owner = replace(hub, token="hf_secret")
+    found = resolve("org/mine", hub=owner)
+    for model in ("org/mine", f"org/mine@{COMMIT}"):
+        for stranger in (hub, replace(hub, token="hf_other")):
+            error = failure(model, hub=stranger)
+            assert error.code == {"gated": "forbidden", "private": "not_found"}[kind]
+    server.broken = True  # nobody can say who may read
+    assert resolve("org/mine", hub=owner) == found
+
+
+def test_a_wrong_token_is_said_to_be_wrong_and_not_repeated(hub: Hub) -> None:
+    error = failure("org/name", hub=replace(hub, token="hf_wrong"))
+    assert error.code == "forbidden"
+    assert "access token" in error.message
+    assert "hf_wrong" not in f"{error} {error.message} {error.hint} {hub!r}"
+
+
+def test_a_token_is_in_no_log(hub: Hub) -> None:
+    assert "hf_secret" not in repr(replace(hub, token="hf_secret"))
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_broke(
+    server: HubServer, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # bytes
+    server.repos["org/name"].files = MODEL | {"model.safetensors": safetensors(5000)}
+    server.repos["org/name"].cut = {"model.safetensors": 12_345}
+    seen: list[tuple[int, int]] = []
+    found = resolve("org/name", hub=hub, on_progress=lambda *step: seen.append(step))
+    assert (found.path / "model.safetensors").read_bytes() == safetensors(5000)
+    resumed = [request for request in server.requests if " bytes=" in request]
+    assert [each.rpartition("/")[2] for each in resumed] == ["model.safetensors bytes=12000-"]
+    size = sum(map(len, server.repos["org/name"].files.values()))
+    assert seen[-1] == (size, size)
+
+
+def test_of_a_new_commit_only_what_changed_is_downloaded(server: HubServer, hub: Hub) -> None:
+    resolve("org/name", hub=hub)
+    changed = {**MODEL, "tokenizer.json": b"[1]"}
+    server.repos["org/name"] = Repo(changed, commit="f" * 40, branches=("main", "f" * 40))
+    server.requests.clear()
+    assert resolve("org/name", hub=hub).revision == "f" * 40
+    got = [each for each in server.requests if each.startswith("GET") and "/resolve/" in each]
+    assert [each.rpartition("/")[2] for each in got] == ["tokenizer.json"]
+
+
+def test_who_asked_for_progress_can_end_the_download(hub: Hub) -> None:
+    def stop(done: int, total: int) -> None:
+        raise StartError("stopped", "not wanted any more")
+
+    with pytest.raises(StartError, match="not wanted any more"):
+        resolve("org/name", hub=hub, on_progress=stop)
+
+
+def test_no_code_is_downloaded(server: HubServer, hub: Hub) -> None:
+    code = {"modeling_mine.py": b"x", "tokenizer.py": b"x", "tokenizer_mine.py": b"x"}
+    server.repos["org/name"].files = MODEL | code
+    assert {each.name for each in resolve("org/name", hub=hub).path.iterdir()} == set(MODEL)
+
+
+def test_a_branch_that_moved_gives_the_commit_that_was_fetched(server: HubServer, hub: Hub) -> None:
+    first = resolve("org/name", hub=hub)
+    server.repos["org/name"] = Repo(MODEL, commit="e" * 40, branches=("main", "e" * 40, COMMIT))
+    second = resolve("org/name", hub=hub)
+    assert (first.revision, second.revision) == (COMMIT, "e" * 40)
+    assert resolve(f"org/name@{COMMIT}", hub=hub) == first
 
 
 def unreachable() -> str:

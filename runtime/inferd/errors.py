@@ -193,8 +193,8 @@ class StartError(InferdError):
     """A model could not be started.
 
     Args:
-        code: `unsupported`, `not_found`, `bad_weights`, `out_of_memory`, `out_of_disk`,
-            `bad_option` or `crashed`.
+        code: `unsupported`, `not_found`, `forbidden`, `bad_weights`, `out_of_memory`,
+            `out_of_disk`, `bad_option` or `crashed`.
         message: what happened, in a sentence.
         hint: the smallest change that would help, in a sentence; empty when unknown.
         bytes_needed, bytes_free: for `out_of_memory`; None where unknown.

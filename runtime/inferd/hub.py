@@ -1,7 +1,8 @@
 """Fetch a model's folder from the Hugging Face hub, or from the cache of earlier fetches.
 
-Only what serving needs is downloaded: safetensors, configs, tokenizer files, chat templates. A
-repository that holds pickles alone is refused before anything is downloaded. `HF_ENDPOINT`,
+Only what serving needs is downloaded: safetensors, configs, tokenizer files, chat templates, never
+code. A repository that holds pickles alone is refused before anything is downloaded. The cache
+serves whom the hub would serve: it is asked each time, unless it cannot be reached. `HF_ENDPOINT`,
 `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE` and `HF_HUB_OFFLINE` mean what huggingface_hub says.
 """
 
@@ -9,20 +10,25 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inferd.errors import StartError
+from inferd.errors import InferdError, StartError
 
 OnProgress = Callable[[int, int], None]
-"""(bytes there, bytes in all); called from the downloading threads, one at a time."""
+"""(bytes there, bytes in all); called from the downloading threads, one at a time. An error of
+ours that it raises ends the download."""
+
+Check = Callable[[str, Collection[str]], None]
+"""Raises `StartError` unless a repository with these files can be used."""
 
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*"]
 # Folders hold other formats' copies of the weights; Mistral's `consolidated` is a second copy.
-UNWANTED = ["*/*", "consolidated*.safetensors"]
+UNWANTED = ["*/*", "consolidated*.safetensors", "*.py"]
 
+_TRIES = 5  # each but the first only after one that brought bytes
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -32,40 +38,82 @@ class Hub:
 
     endpoint: str | None = None
     cache: Path | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 def fetch(repo: str, revision: str | None, hub: Hub, on_progress: OnProgress) -> Path:
-    """Download what is not cached and return the snapshot's folder, named after its commit.
-
-    Without a network, or offline, a complete cached snapshot serves.
+    """Download the model that is not cached and return the snapshot's folder, named after its
+    commit.
 
     Raises:
-        StartError: `not_found`, `unsupported` or `bad_option`; `out_of_disk`.
+        StartError: as `download` does, and `unsupported`.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    return download(repo, revision, hub, on_progress, WANTED, refuse_unsuitable)
+
+
+def download(
+    repo: str,
+    revision: str | None,
+    hub: Hub,
+    on_progress: OnProgress,
+    wanted: Sequence[str],
+    check: Check,
+) -> Path:
+    """The folder of `repo`'s commit, with the files that fit the patterns `wanted`.
+
+    What is cached is not downloaded again, and a connection that breaks is taken up where it
+    broke. Without a network, or offline, a complete cached snapshot serves.
+
+    Raises:
+        StartError: `not_found`, `forbidden`, `bad_option` or `out_of_disk`; what `check` raises.
+    """
+    files = _files(repo, revision, hub)
+    if files is not None:
+        check(repo, files)
+    for _ in range(_TRIES):
+        bars = _bar_class(on_progress)
+        try:
+            return Path(_snapshot(repo, revision, hub, wanted, bars))
+        except InferdError:
+            raise
+        except Exception as raised:
+            error = raised
+            if not bars.came or isinstance(error, OSError):
+                break
+    raise translate(error, repo, revision) from error
+
+
+def _files(repo: str, revision: str | None, hub: Hub) -> list[str] | None:
+    """The names in the repository; None where the hub does not answer. Raises StartError."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        api = HfApi(endpoint=hub.endpoint, token=hub.token)
-        files = [each.rfilename for each in api.model_info(repo, revision=revision).siblings or ()]
-    except Exception:  # snapshot_download asks again; it may have a cached copy, or says why not
-        pass
-    else:
-        refuse_unsuitable(repo, files)
-    try:
-        folder = snapshot_download(
-            repo,
-            revision=revision,
-            endpoint=hub.endpoint,
-            cache_dir=hub.cache,
-            token=hub.token,
-            allow_patterns=WANTED,
-            ignore_patterns=UNWANTED,
-            tqdm_class=_bar_class(on_progress),
-        )
-    except Exception as error:
-        raise translate(error, repo, revision) from error
-    return Path(folder)
+        found = HfApi(endpoint=hub.endpoint, token=hub.token).model_info(repo, revision=revision)
+    except HfHubHTTPError as error:
+        if error.response.status_code < 500:  # a refusal, which the cache must not get around
+            raise translate(error, repo, revision) from error
+        return None
+    except Exception:  # the download asks again; it may have a cached copy, or says why not
+        return None
+    return [each.rfilename for each in found.siblings or ()]
+
+
+def _snapshot(
+    repo: str, revision: str | None, hub: Hub, wanted: Sequence[str], bars: type[Any]
+) -> str:
+    from huggingface_hub import snapshot_download
+
+    return snapshot_download(
+        repo,
+        revision=revision,
+        endpoint=hub.endpoint,
+        cache_dir=hub.cache,
+        token=hub.token,
+        allow_patterns=list(wanted),
+        ignore_patterns=UNWANTED,
+        tqdm_class=bars,
+    )
 
 
 def refuse_unsuitable(where: str, files: Collection[str]) -> None:
@@ -99,15 +147,22 @@ def translate(error: Exception, repo: str, revision: str | None) -> StartError:
     if isinstance(error, errors.GatedRepoError):
         return failed(
             f"{repo} is gated: its owner must grant you access",
-            "Ask for access on its page, then set HF_TOKEN to your access token.",
+            "Ask for access on its page, then give your access token, or set HF_TOKEN to it.",
+            code="forbidden",
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return failed(
             f"There is no model called {repo} on the hub, nor a local folder of that name",
-            "Check the spelling; a private model needs HF_TOKEN.",
+            "Check the spelling; a private model needs an access token, or HF_TOKEN.",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return failed(f"{repo} has no revision {revision!r}")
+    if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+        return failed(
+            f"The hub does not let this access token read {repo}",
+            "Give a token that is valid and may read it, or none if it is public.",
+            code="forbidden",
+        )
     if isinstance(error, errors.HFValidationError):
         return failed(f"{repo!r} is neither a local folder nor a hub id", code="bad_option")
     if isinstance(error, errors.LocalEntryNotFoundError):
@@ -149,6 +204,8 @@ def _bar_class(on_progress: OnProgress) -> type[Any]:
     lock = threading.Lock()
 
     class Bar(tqdm):
+        came = False  # whether any bytes did
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             # Of the bars that snapshot_download opens, this one counts the bytes on disk.
             self._counts = kwargs.get("name") == "huggingface_hub.snapshot_download"
@@ -159,6 +216,7 @@ def _bar_class(on_progress: OnProgress) -> type[Any]:
             if self._counts:
                 with lock:
                     self._done += int(n or 0)
+                    Bar.came = True
                     on_progress(self._done, int(self.total or 0))
 
     return Bar
