@@ -114,6 +114,12 @@ class Reservation:
         return self._entry.need
 
     @property
+    def by_device(self) -> dict[str, int]:
+        """Device → bytes."""
+        beside = self._entry.beside.total
+        return {self.device: self.need.total} | ({HOST: beside} if beside else {})
+
+    @property
     def asleep(self) -> bool:
         return self._entry.asleep
 
@@ -204,6 +210,10 @@ class Ledger:
         """Bytes; negative where more was measured than had been reserved."""
         return self.budget(device) - self.reserved(device)
 
+    @property
+    def owners(self) -> set[str]:
+        return {owner for owner, _ in self._held}
+
     def find(self, owner: str, key: str) -> Reservation | None:
         return self._held.get((owner, key))
 
@@ -215,32 +225,33 @@ class Ledger:
         """What `reservation` takes of `device`."""
         return reservation._entry.on(device)
 
-    def short(self, owner: str, key: str, device: str, need: Need) -> dict[str, int]:
-        """Device → bytes that lack for `reserve`; empty where there is room."""
-        held = self.find(owner, key)
-        short = {}
-        for name, wanted in _wanted(device, need).items():
-            mine = self.held(held, name).total if held else 0
-            lack = wanted.total - mine - self.free(name)
-            if lack > 0 and wanted.total > mine:
-                short[name] = lack
-        return short
+    def lacks(self, owner: str, key: str, device: str, need: Need) -> dict[str, int]:
+        """Device → bytes too few for `reserve`; not above 0 where it has room to spare."""
+        held, wanted = self.find(owner, key), _wanted(device, need)
+        lacks = {}
+        for name in self._budgets:
+            growth = wanted[name].total if name in wanted else 0
+            growth -= self.held(held, name).total if held else 0
+            lacks[name] = growth - self.free(name) if growth > 0 else min(0, -self.free(name))
+        return lacks
 
     def reserve(self, owner: str, key: str, device: str, need: Need) -> Reservation:
         """Hold `need` of `device` for (owner, key); what these hold already becomes `need`.
 
         Raises StartError(out_of_memory); then nothing has changed.
         """
-        for name, lack in self.short(owner, key, device, need).items():
-            wanted = _wanted(device, need)[name].total
-            raise StartError(
-                "out_of_memory",
-                f"{owner} needs {human_bytes(wanted)} of {name}, which is {human_bytes(lack)} "
-                "more than is free",
-                bytes_needed=wanted,
-                bytes_free=wanted - lack,
-            )
+        self.budget(device)
         wanted_by = _wanted(device, need)
+        for name, lack in self.lacks(owner, key, device, need).items():
+            if lack > 0:
+                wanted = wanted_by[name].total
+                raise StartError(
+                    "out_of_memory",
+                    f"{owner} needs {human_bytes(wanted)} of {name}, which is {human_bytes(lack)} "
+                    "more than is free",
+                    bytes_needed=wanted,
+                    bytes_free=wanted - lack,
+                )
         beside = Need() if device == HOST else wanted_by[HOST]
         found = self.find(owner, key)
         assert found is None or found.device == device, f"{owner}/{key} moved to {device}"
