@@ -16,6 +16,7 @@ COMMANDS = {
     "chat": "Chat with a running daemon.",
     "models": "List the models of a running daemon.",
     "status": "Show what a running daemon is doing.",
+    "adapters": "Load, replace and unload LoRA adapters of a running daemon.",
     "plan": "Say whether and how a model would fit, without loading it.",
     "check": "Test this machine's set-up, end to end.",
 }

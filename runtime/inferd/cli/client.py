@@ -35,6 +35,14 @@ def client_options(command: Command) -> Command:
     return url(key(command))
 
 
+class Refused(Failure):
+    """The daemon's reply has an error's status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Client:
     """Talks to the daemon at `url`; a context manager. Its methods raise `Failure`.
 
@@ -62,15 +70,25 @@ class Client:
 
     def get(self, path: str, *, accept: Sequence[int] = (200,)) -> httpx.Response:
         """GET `path`; a status that is not in `accept` is a failure."""
-        import httpx
-
-        try:
-            response = self._http.get(self.url + path, timeout=10)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._unreachable(error) from error
+        response = self._request("GET", path, timeout=10)
         if response.status_code not in accept:
             raise Failure(error_text(response.status_code, response.content))
         return response
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        query: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """The JSON that `method` brings, however long that takes. Raises `Refused`, too."""
+        response = self._request(method, path, json=body, params=query)
+        if not response.is_success:
+            said = error_text(response.status_code, response.content)
+            raise Refused(response.status_code, said)
+        replied: dict[str, Any] = response.json()
+        return replied
 
     def models(self) -> list[dict[str, Any]]:
         """What `/v1/models` lists."""
@@ -95,6 +113,16 @@ class Client:
             raise self._unreachable(error) from error
         except httpx.HTTPError as error:
             raise Failure(f"the connection broke: {error}") from error
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        import httpx
+
+        try:
+            return self._http.request(method, self.url + path, **options)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from error
+        except httpx.HTTPError as error:
+            raise Failure(f"the connection to {self.url} broke: {error}") from error
 
     def _unreachable(self, error: Exception) -> Failure:
         return Failure(
