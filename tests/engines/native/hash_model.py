@@ -7,14 +7,16 @@ Some tokens are faults: see SOUR, POISON and RAISE.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 
 from inferd.engines.native.model import Batch, KVSpec
 from inferd_kernels import layout
 from inferd_kernels.kv_write import kv_write
+from inferd_kernels.lora import LoraModule, LoraSegments
 
 VOCAB = 50
 SOUR = 47  # asking for logits after a context that holds this token raises
@@ -33,6 +35,8 @@ class HashModel:
     device = torch.device("cpu")
     kv_specs = (KVSpec(1, 2),)
     weight_bytes = 0
+    weights: tuple[torch.Tensor, ...] = ()
+    lora_modules: Mapping[str, LoraModule] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.steps: list[list[int]] = []  # tokens per sequence of each step
@@ -58,7 +62,7 @@ class HashModel:
             states += [state(tokens[: length - size + i + 1]) for i in range(size)]
         return torch.tensor(states, dtype=self.dtype)
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor, _segments: LoraSegments | None = None) -> torch.Tensor:
         if bool((hidden[:, 1] == SOUR).any()):
             raise RuntimeError("a sour row")
         logits = 3 * torch.sin(hidden[:, :1] * torch.arange(1, VOCAB + 1) + 1)

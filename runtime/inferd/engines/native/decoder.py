@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch.nn import functional
 
+from inferd.engines.native.adapters.sites import EMBEDDING, HEAD, sites
 from inferd.engines.native.architectures import parse_config
 from inferd.engines.native.checkpoint import OnProgress, load, read_config, read_headers
 from inferd.engines.native.decoder_config import DecoderConfig, RopeSpec
@@ -17,6 +20,9 @@ from inferd.engines.native.model import Batch, KVSpec
 from inferd.engines.native.rope import RopeTable
 from inferd.errors import StartError
 from inferd_kernels.linear import linear_f32
+from inferd_kernels.lora import LoraModule, LoraSegments, lora, lora_embedding
+
+T = TypeVar("T")
 
 DTYPES = {
     "float32": torch.float32,
@@ -47,15 +53,26 @@ class Decoder:
         self.vocab_size = config.vocab_size
         self.max_position = config.max_position
         self.kv_specs: tuple[KVSpec, ...] = config.kv_specs
+        self.weights: Sequence[torch.Tensor] = list(tensors.values())
         self.weight_bytes = sum(tensor.nbytes for tensor in tensors.values())
+        self.sites = sites(config)
+        self.lora_modules: Mapping[str, LoraModule] = {
+            site.key: LoraModule() for site in self.sites.values()
+        }
         specs = {layer.rope for layer in config.layers if layer.rope is not None}
         self._ropes = {spec: RopeTable(spec, device) for spec in specs}
-        self._embedding = tensors["embedding"]
+        self.embedding = tensors["embedding"]
+        self.head = tensors.get("head", self.embedding)
         self._norm = tensors["norm"]
-        self._head = tensors.get("head", self._embedding)
         self._embedding_scale = _embedding_scale(config, dtype)
         self._layers = [
-            build_layer(config, layer, self._rope(layer.rope), partial(_weight, tensors, i))
+            build_layer(
+                config,
+                layer,
+                self._rope(layer.rope),
+                partial(_of_layer, tensors, i),
+                partial(_of_layer, self.lora_modules, i),
+            )
             for i, layer in enumerate(config.layers)
         ]
 
@@ -68,7 +85,10 @@ class Decoder:
     def forward(self, batch: Batch) -> torch.Tensor:
         """Write the new tokens' KV; return their final hidden states [T, hidden], normed."""
         self.reserve(batch.max_seqlen_k)
-        residual = functional.embedding(batch.input_ids, self._embedding)
+        residual = functional.embedding(batch.input_ids, self.embedding)
+        if batch.segments is not None:
+            module = self.lora_modules[EMBEDDING]
+            lora_embedding(residual, batch.input_ids, module, batch.segments)
         if self._embedding_scale != 1.0:
             residual = residual * self._embedding_scale
         x: torch.Tensor | None = None
@@ -77,9 +97,14 @@ class Decoder:
         return enter(self.config, x, residual, self._norm)
 
     @torch.inference_mode()
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[N, hidden] → float32 [N, vocab_size], soft cap and scale applied."""
-        logits = linear_f32(hidden, self._head)
+    def logits(self, hidden: torch.Tensor, segments: LoraSegments | None = None) -> torch.Tensor:
+        """[N, hidden] → float32 [N, vocab_size], soft cap and scale applied.
+
+        `segments`: which rows of `hidden` use which adapter.
+        """
+        logits = linear_f32(hidden, self.head)
+        if segments is not None:
+            lora(logits, hidden, self.lora_modules[HEAD], segments)
         if self.config.logit_scale != 1.0:
             logits = logits * self.config.logit_scale
         if self.config.logit_softcap:
@@ -134,8 +159,8 @@ def checkpoint_dtype(config: DecoderConfig) -> torch.dtype:
     return DTYPES[name]
 
 
-def _weight(tensors: dict[str, torch.Tensor], layer: int, key: str) -> torch.Tensor | None:
-    return tensors.get(f"{layer}.{key}")
+def _of_layer(things: Mapping[str, T], layer: int, key: str) -> T | None:
+    return things.get(f"{layer}.{key}")
 
 
 def _embedding_scale(config: DecoderConfig, dtype: torch.dtype) -> float:

@@ -7,7 +7,7 @@ with the model's own eager attention afterwards (`fallback_checks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from inferd.engines.native.fallback_checks import Causal
 from inferd.engines.native.memory import weight_bytes
 from inferd.engines.native.model import Batch, KVSpec
 from inferd.errors import StartError
+from inferd_kernels.lora import LoraModule, LoraSegments
 
 
 @dataclass
@@ -70,7 +71,9 @@ class TransformersModel:
         self.vocab_size: int = causal.get_output_embeddings().weight.shape[0]
         self.dtype: torch.dtype = causal.dtype
         self.device: torch.device = causal.device
+        self.weights = [*causal.parameters(), *causal.buffers()]
         self.weight_bytes = sum(parameter.nbytes for parameter in causal.parameters())
+        self.lora_modules: Mapping[str, LoraModule] = {}
         prefix = causal.base_model_prefix
         self._layers = getattr(causal, prefix)
         self._head = causal
@@ -87,7 +90,7 @@ class TransformersModel:
         states: torch.Tensor = output[0][0]
         return states
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor, _segments: LoraSegments | None = None) -> torch.Tensor:
         self._given.states = hidden[None]
         nothing = torch.zeros((1, len(hidden)), dtype=torch.int64, device=hidden.device)
         output = self._head(input_ids=nothing, use_cache=False)
@@ -140,6 +143,14 @@ def read_config(folder: Path) -> PreTrainedConfig:
             folder, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:  # a config's code may raise anything
+        if "trust_remote_code" in str(error):
+            raise StartError(
+                "unsupported",
+                "This model runs only with code of its own, which comes with its weights and is "
+                "never run",
+                hint="Use a version of it in an architecture that transformers knows.",
+                log=repr(error),
+            ) from error
         raise StartError(
             "unsupported", f"transformers cannot read this config.json: {error}", log=repr(error)
         ) from error

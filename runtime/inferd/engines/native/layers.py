@@ -16,6 +16,7 @@ from inferd_kernels.activation import gated
 from inferd_kernels.attention import attention
 from inferd_kernels.kv_write import kv_write
 from inferd_kernels.linear import linear
+from inferd_kernels.lora import LoraModule, LoraSegments, lora
 from inferd_kernels.rmsnorm import add_rmsnorm, rmsnorm
 from inferd_kernels.rope import rope
 
@@ -35,11 +36,13 @@ class Attention:
     o_bias: torch.Tensor | None
     q_norm: torch.Tensor | None
     k_norm: torch.Tensor | None
+    qkv_lora: LoraModule
+    o_lora: LoraModule
 
     def __call__(self, x: torch.Tensor, batch: Batch, cache: Cache) -> torch.Tensor:
         """[T, hidden] → [T, hidden]; writes the new tokens' KV."""
         config = self.config
-        q, k, v = self._project(x)
+        q, k, v = self._project(x, batch.segments)
         if self.rope is not None:
             rope(q, k, batch.positions, self.rope.cos, self.rope.sin)
         kv_write(k, v, *cache, batch.slot_mapping)
@@ -55,12 +58,16 @@ class Attention:
             window=self.window,
             softcap=config.attention_softcap,
         )
-        return linear(out.view(-1, config.q_size), self.o, self.o_bias)
+        return _adapted(
+            out.view(-1, config.q_size), self.o, self.o_bias, self.o_lora, batch.segments
+        )
 
-    def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _project(
+        self, x: torch.Tensor, segments: LoraSegments | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries [T, Hq, D], keys and values [T, Hkv, D], normed where the model does so."""
         config = self.config
-        qkv = linear(x, self.qkv, self.qkv_bias)
+        qkv = _adapted(x, self.qkv, self.qkv_bias, self.qkv_lora, segments)
         q, k, v = torch.split(qkv, [config.q_size, config.kv_size, config.kv_size], dim=-1)
         if self.q_norm is not None and self.k_norm is not None and config.qk_norm == "full":
             q = rmsnorm(q, self.q_norm, config.norm_eps)
@@ -83,10 +90,13 @@ class DenseMLP:
     gate_up_bias: torch.Tensor | None
     down: torch.Tensor
     down_bias: torch.Tensor | None
+    gate_up_lora: LoraModule
+    down_lora: LoraModule
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        inner = gated(linear(x, self.gate_up, self.gate_up_bias), self.activation)
-        return linear(inner, self.down, self.down_bias)
+    def __call__(self, x: torch.Tensor, segments: LoraSegments | None) -> torch.Tensor:
+        both = _adapted(x, self.gate_up, self.gate_up_bias, self.gate_up_lora, segments)
+        inner = gated(both, self.activation)
+        return _adapted(inner, self.down, self.down_bias, self.down_lora, segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,7 @@ class Layer:
         x = self._enter(x, residual, self.before_attention)
         x = self._leave(self.attention(x, batch, cache), self.after_attention)
         x = self._enter(x, residual, self.before_mlp)
-        return self._leave(self.mlp(x), self.after_mlp)
+        return self._leave(self.mlp(x, batch.segments), self.after_mlp)
 
     def _enter(
         self, x: torch.Tensor | None, residual: torch.Tensor, weight: torch.Tensor | None
@@ -124,6 +134,20 @@ class Layer:
 
     def _leave(self, x: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         return x if weight is None else rmsnorm(x, weight, self.config.norm_eps)
+
+
+def _adapted(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    module: LoraModule,
+    segments: LoraSegments | None,
+) -> torch.Tensor:
+    """A linear layer, and what the rows' adapters add to it."""
+    y = linear(x, weight, bias)
+    if segments is not None:
+        lora(y, x, module, segments)
+    return y
 
 
 def enter(
@@ -145,13 +169,20 @@ def build_layer(
     spec: LayerSpec,
     rope: RopeTable | None,
     weight: Callable[[str], torch.Tensor | None],
+    lora_module: Callable[[str], LoraModule | None],
 ) -> Layer:
-    """A layer from its parameters; `weight` gives one by its key, None where there is none."""
+    """A layer from its parameters and its adapters' modules, by their keys; where there is none,
+    `weight` and `lora_module` give None."""
 
     def needed(key: str) -> torch.Tensor:
         tensor = weight(key)
         assert tensor is not None, key
         return tensor
+
+    def adapters(key: str) -> LoraModule:
+        module = lora_module(key)
+        assert module is not None, key
+        return module
 
     mlp: DenseMLP | SparseMLP
     if spec.moe is not None:
@@ -164,6 +195,8 @@ def build_layer(
             gate_up_bias=weight("gate_up_bias"),
             down=needed("down"),
             down_bias=weight("down_bias"),
+            gate_up_lora=adapters("gate_up"),
+            down_lora=adapters("down"),
         )
     return Layer(
         config=config,
@@ -177,6 +210,8 @@ def build_layer(
             o_bias=weight("o_bias"),
             q_norm=weight("q_norm"),
             k_norm=weight("k_norm"),
+            qkv_lora=adapters("qkv"),
+            o_lora=adapters("o"),
         ),
         mlp=mlp,
         before_attention=weight("before_attention"),

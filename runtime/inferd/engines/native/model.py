@@ -5,10 +5,13 @@ Both the native decoder and the transformers fallback stand behind `Model`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+
+from inferd_kernels.lora import LoraModule, LoraSegments
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Batch:
     max_seqlen_k: int
     kv_cache: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     """Per layer (keys, values), each [num_blocks, block_size, num_kv_heads, head_dim]."""
+    segments: LoraSegments | None = None  # which rows use which adapter; None: none does
 
 
 class Model(Protocol):
@@ -72,8 +76,19 @@ class Model(Protocol):
     @property
     def weight_bytes(self) -> int: ...
 
+    @property
+    def weights(self) -> Sequence[torch.Tensor]:
+        """All of its weights on the device; whoever moves one changes its `data` in place."""
+
+    @property
+    def lora_modules(self) -> Mapping[str, LoraModule]:
+        """Its layers that adapters can change, by the keys of `adapters.sites`; empty: none."""
+
     def forward(self, batch: Batch) -> torch.Tensor:
         """Write the new tokens' KV; return their final hidden states [T, hidden], normed."""
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[N, hidden] → float32 [N, vocab_size], soft caps and scales applied."""
+    def logits(self, hidden: torch.Tensor, segments: LoraSegments | None = None) -> torch.Tensor:
+        """[N, hidden] → float32 [N, vocab_size], soft caps and scales applied.
+
+        `segments`: which rows of `hidden` use which adapter.
+        """

@@ -10,6 +10,7 @@ from inferd.engines.native.decoder_config import MoESpec
 from inferd_kernels.activation import Kind as Activation
 from inferd_kernels.activation import gated
 from inferd_kernels.linear import linear
+from inferd_kernels.lora import LoraSegments
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class SparseMLP:
     gate_up: torch.Tensor
     down: torch.Tensor
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """[T, hidden] → [T, hidden].
+    def __call__(self, x: torch.Tensor, _segments: LoraSegments | None) -> torch.Tensor:
+        """[T, hidden] → [T, hidden]. No adapter changes experts.
 
         A token's experts are summed in the order of their numbers, whoever shares its batch.
         """
