@@ -89,6 +89,17 @@ def test_a_relative_folder_goes_before_a_hub_id(
     assert resolve("org/name").path == folder
 
 
+def test_where_folders_are_not_asked_for_a_hub_id_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Hub
+) -> None:
+    (tmp_path / "org").mkdir()
+    folder = write(tmp_path / "org" / "name", MODEL)
+    monkeypatch.chdir(tmp_path)
+    assert resolve("org/name", hub=hub, local=False).revision == COMMIT
+    with pytest.raises(StartError, match="not a hub id"):
+        resolve(str(folder), hub=hub, local=False)
+
+
 @pytest.mark.parametrize(
     ("missing", "extra", "code", "said"),
     [

@@ -51,6 +51,7 @@ def resolve(
     *,
     hub: Hub = Hub(),  # noqa: B008 (frozen)
     on_progress: OnProgress = lambda done, total: None,
+    local: bool = True,
 ) -> ModelFolder:
     """The folder of `model`; blocks while it is downloaded.
 
@@ -58,17 +59,18 @@ def resolve(
         model: `demo` or nothing, the built-in model; else a local folder; else a hub id,
             `org/name` or `org/name@revision`.
         revision: a branch, tag or commit, for hub ids.
+        local: whether `model` may be a local folder. Where callers name it, `sources` decides.
 
     Raises:
-        StartError: `not_found`, `bad_weights`, `unsupported`, `bad_option` or `out_of_disk`.
+        StartError: `not_found`, `forbidden`, `bad_weights`, `unsupported`, `bad_option` or `out_of_disk`.
     """
     if not model or model == DEMO:
         from inferd import demo
 
         return ModelFolder(verify(demo.path()), DEMO)
-    local = Path(model).expanduser()
-    if local.exists():
-        return ModelFolder(verify(local.absolute()), local.resolve().name)
+    folder = Path(model).expanduser()
+    if local and folder.exists():
+        return ModelFolder(verify(folder.absolute()), folder.resolve().name)
     repo, at, named = model.partition("@")
     if not _HUB_ID.fullmatch(repo) or repo.startswith(".") or (at and not named):
         raise StartError("not_found", f"There is no folder {model}, and it is not a hub id either")

@@ -34,3 +34,8 @@ def test_an_unknown_name_is_refused_with_the_list() -> None:
 def test_vllms_switch_is_explained() -> None:
     error = unknown_option("enable_auto_tool_choice", "--enable-auto-tool-choice", [])
     assert "--tool-call-parser" in error.hint
+
+
+def test_no_option_lets_a_models_code_run() -> None:
+    error = unknown_option("trust_remote_code", "--trust-remote-code", [])
+    assert "never run" in error.hint

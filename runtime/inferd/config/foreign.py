@@ -45,13 +45,14 @@ _VLLM_ONLY = """
     response_role root_path runner skip_tokenizer_init
     specialize_active_lora speculative_config ssl_ca_certs ssl_certfile ssl_keyfile
     stream_interval structured_outputs_config swap_space task tensor_parallel_size tokenizer
-    tokenizer_mode tool_server trust_remote_code uds uvicorn_log_level
+    tokenizer_mode tool_server uds uvicorn_log_level
 """
 NOT_HERE_YET = frozenset(_VLLM_ONLY.split())
 """vLLM's options without a counterpart here."""
 
 NEEDLESS = {
     "enable_auto_tool_choice": "Tool calls are always parsed; --tool-call-parser chooses how.",
+    "trust_remote_code": "Code that comes with a model is never run.",
 }
 """vLLM's options for what goes without saying here."""
 

@@ -64,6 +64,7 @@ def test_code_in_the_checkpoint_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(StartError) as caught:
         load(tmp_path)
     assert caught.value.code == "unsupported"
+    assert "code of its own" in caught.value.message
 
 
 def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
