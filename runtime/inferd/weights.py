@@ -62,7 +62,8 @@ def resolve(
         local: whether `model` may be a local folder. Where callers name it, `sources` decides.
 
     Raises:
-        StartError: `not_found`, `forbidden`, `bad_weights`, `unsupported`, `bad_option` or `out_of_disk`.
+        StartError: `not_found`, `forbidden`, `bad_weights`, `unsupported`, `bad_option` or
+            `out_of_disk`.
     """
     if not model or model == DEMO:
         from inferd import demo
