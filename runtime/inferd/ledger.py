@@ -152,6 +152,29 @@ class Reservation:
             entry.measured, entry.loading = use.measured, False
             self._ledger.changed(entry.device)
 
+    def prepare_sleep(self) -> bool:
+        """Hold the room that sleeping at level 1 takes of the host; False if there is none.
+
+        Call it before the engine sleeps, and `cancel_sleep` after it if that failed.
+        """
+        entry = self._entry
+        if entry.device == HOST or entry.asleep:
+            return True
+        moved = entry.need.weights + entry.need.adapters
+        if entry.beside.weights == 0 and moved > self._ledger.free(HOST):
+            return False
+        entry.beside = replace(
+            entry.beside, weights=entry.need.weights, adapters=entry.need.adapters
+        )
+        return True
+
+    def cancel_sleep(self) -> None:
+        """The engine did not fall asleep: it needs no more of the host than before."""
+        entry = self._entry
+        if self.held and entry.device != HOST and not entry.asleep:
+            entry.beside = replace(entry.beside, weights=0, adapters=0)
+            self._ledger.changed(entry.device)
+
     def shrink(self, use: MemoryUse) -> None:
         """Account for an engine asleep at level 1; its next `reserve` grows this one again.
 

@@ -55,7 +55,9 @@ class Tenant(Protocol):
 
     async def sleep(self, level: SleepLevel) -> None:
         """Give memory back, by `shrink` (level 1) or `release` (level 2) of every reservation.
-        While it is paused and nothing runs. It waits for no room: what it waits for it gives up.
+
+        Only while it is paused and nothing runs. What it still asks of the room meanwhile it need
+        not await. A tenant on a GPU that sleeps by itself asks `prepare_sleep` first.
         """
 
 
@@ -250,23 +252,30 @@ class Residency:
         """Put one model to sleep. Whatever prevents it is noted in `waiter.failed`."""
         name = candidate.name
         tenant, lacks = self._tenants[name], self._lacks(waiter)
-        before = freed(self._ledger.of(name), 2)
         self._evicting.add(name)
         try:
             await tenant.pause()
-            if await self._drained(waiter, tenant):
-                await _to_its_end(tenant.sleep(level))
-                if freed(self._ledger.of(name), 2) == before:
-                    waiter.failed[name] = "gave nothing back"
-                else:
-                    self._report(waiter, _eviction(candidate, level, lacks))
+            if not await self._drained(waiter, tenant) or not self._prepared(name, level):
+                return
+            before = freed(self._ledger.of(name), 2)
+            await _to_its_end(tenant.sleep(level))
+            if freed(self._ledger.of(name), 2) == before:
+                waiter.failed[name] = "gave nothing back"
+            else:
+                self._report(waiter, _eviction(candidate, level, lacks))
         except Exception as error:
             waiter.failed[name] = "could not be put to sleep"
             told(error, _log, f"{name} could not be put to sleep")
         finally:
             self._evicting.discard(name)
+            for held in self._ledger.of(name):
+                held.cancel_sleep()
             tenant.resume()
             self.changed()
+
+    def _prepared(self, name: str, level: SleepLevel) -> bool:
+        """Whether the host has room for what level 1 brings there; it may have gone by now."""
+        return level == 2 or all(held.prepare_sleep() for held in self._ledger.of(name))
 
     async def _drained(self, waiter: _Waiter, tenant: Tenant) -> bool:
         """Wait until nothing of `tenant` runs. False: it took too long, or is no longer needed."""

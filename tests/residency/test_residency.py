@@ -284,7 +284,7 @@ async def test_another_instance_of_a_model_evicts_only_idle_ones() -> None:
 
 async def test_a_model_that_cannot_sleep_is_passed_over() -> None:
     there = machine(12)
-    a, b = await served(there, "a", "b")
+    a, _ = await served(there, "a", "b")
     a.fails_to_sleep = EngineError("it is stuck")
     await there.serve(there.model("c", SIX))
     assert there.told() == [("b", 2)]
@@ -318,7 +318,7 @@ async def test_one_that_loads_forever_does_not_keep_others_waiting_forever() -> 
 
 async def test_waking_grows_what_is_held() -> None:
     there = machine(12)
-    a, b = await served(there, "a", "b")
+    a, _ = await served(there, "a", "b")
     await there.serve(there.model("c", Need(weights=1)))
     assert a.reservation is not None
     assert a.reservation.asleep
