@@ -1,0 +1,6 @@
+"""Adapters: names that point to immutable generations, and requests that pin them.
+
+Read in this order: `records` (what is stored and shown), `library` (folders by content), `source`
+(where they come from), `holdings` (what an engine holds), `entry` (one name and its leases),
+`table` (everything that can be done with names), `shadow` (comparing a candidate).
+"""

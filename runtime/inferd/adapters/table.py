@@ -1,0 +1,452 @@
+"""Everything that can be done with adapters' names."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from msgspec import structs
+
+from inferd.adapters import moves
+from inferd.adapters.entry import Entry, Lease
+from inferd.adapters.holdings import Holdings
+from inferd.adapters.library import Library
+from inferd.adapters.names import Turns, check_name, check_percent
+from inferd.adapters.records import AdapterRecord, AdapterStatus, GenerationRecord
+from inferd.adapters.source import Source, stage
+from inferd.engines.base import Engine
+from inferd.errors import Conflict, InferdError, NotFound, Unavailable
+from inferd.hub import Hub
+from inferd.registry import Registry
+
+_log = logging.getLogger("inferd.adapters")
+
+
+class Records(Protocol):
+    """Where names outlive the daemon (`store.Table[AdapterRecord]`)."""
+
+    def all(self) -> dict[str, AdapterRecord]: ...
+
+    def put(self, key: str, value: AdapterRecord) -> None: ...
+
+    def delete(self, key: str) -> None: ...
+
+
+class Base(Protocol):
+    """What `attach` needs of a deployment."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+
+class Adapters:
+    """Names and what they point to. All methods are called in one event loop; what has no
+    `async` happens at once. Nothing becomes visible, here or in the store, until all that could
+    fail has been done; what failed leaves nothing behind.
+
+    Args:
+        registry: says which deployment a base's name means, and which names are taken.
+        keep_previous: generations kept on disk for each name, besides those in use.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        records: Records,
+        registry: Registry,
+        *,
+        keep_previous: int = 4,
+        hub: Hub = Hub(),  # noqa: B008 (frozen)
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._library = library
+        self._records = records
+        self._registry = registry
+        self._keep = keep_previous
+        self._hub = hub
+        self._clock = clock
+        self._entries: dict[str, Entry] = {}
+        self._draining: list[Entry] = []
+        self._bases: dict[str, Holdings] = {}
+        self._turns = Turns()
+
+    # ------------------------------------------------------------ requests
+
+    def parse(self, model: str) -> tuple[str, str] | None:
+        """(name, beginning of a generation or "") where `model` names an adapter: `NAME` or
+        `NAME:GENERATION`. None: it does not."""
+        if model in self._entries:
+            return model, ""
+        name, _, version = model.rpartition(":")
+        if name in self._entries:
+            return name, version
+        return (model, "") if self._drains(model) is not None else None
+
+    def find(self, name: str) -> AdapterStatus | None:
+        """The adapter of this name; one that drains only if there is no other."""
+        entry = self._entries.get(name) or self._drains(name)
+        return entry.status() if entry is not None else None
+
+    def base_of(self, name: str) -> str:
+        """The deployment that `name` belongs to. Raises `NotFound`."""
+        return self._entry(name).record.base
+
+    def pin(self, name: str, *, version: str = "") -> Lease:
+        """A lease for one request, to be released in one place; a canary decides here.
+
+        Args:
+            version: the beginning of a generation that is loaded; "": what the name points to.
+        Raises:
+            NotFound: no such adapter or generation, or it drains.
+            Unavailable: its base is not deployed, or the engine would not hold it.
+        """
+        return self._entry(name).pin(version)
+
+    # ------------------------------------------------------------ looking
+
+    def list(self) -> tuple[AdapterStatus, ...]:
+        """All adapters, oldest first; then those that drain."""
+        active = sorted(self._entries.values(), key=lambda e: (e.record.created, e.record.name))
+        return tuple(entry.status() for entry in (*active, *self._draining))
+
+    def status(self, name: str) -> AdapterStatus:
+        """Raises `NotFound`."""
+        found = self.find(name)
+        if found is None:
+            raise _no_such(name)
+        return found
+
+    # ------------------------------------------------------------ changing
+
+    async def load(
+        self,
+        name: str,
+        source: str,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        base: str | None = None,
+        replace: bool = False,
+    ) -> AdapterStatus:
+        """Make `name` mean the adapter in `source`: an absolute folder, or `org/name[@revision]`.
+
+        Args:
+            base: the deployment it belongs to, by any of its names; None: the only one.
+            replace: a name that is taken is swapped; else that is a `Conflict`, unless it has
+                that very generation already.
+        Raises:
+            InvalidRequest: names the field; says which tensor is wrong, and why.
+            Conflict, NotFound, Unavailable, StartError
+        """
+        check_name(name)
+        if any(name in each.names for each in self._registry.entries()):
+            raise Conflict(f"A model is already called `{name}`", param="name")
+        wanted = Source(source, revision, token)
+        async with self._turns.of(name):
+            entry = self._entries.get(name)
+            holdings, base_name = self._base(base, entry)
+            async with self._brought(holdings, wanted) as generation:
+                if (now := self._entries.get(name)) is not entry:
+                    raise _changed(name)
+                if now is None:
+                    return self._create(
+                        moves.created(name, base_name, generation, int(self._clock())), holdings
+                    )
+                if now.record.generation != generation.generation and not replace:
+                    raise Conflict(f"An adapter is already called `{name}`", param="name")
+                return self._move(now, moves.pointed(now.record, generation, self._keep))
+
+    async def swap(
+        self, name: str, source: str, *, revision: str | None = None, token: str | None = None
+    ) -> AdapterStatus:
+        """Point `name` to another generation, from the next request on. Raises as `load`."""
+        async with self._changed(name, Source(source, revision, token)) as (entry, generation):
+            return self._move(entry, moves.pointed(entry.record, generation, self._keep))
+
+    async def rollback(self, name: str, to: str | None = None) -> AdapterStatus:
+        """Point `name` to the generation before, or to the kept one that begins with `to`. What
+        it pointed to is the one before then. The one before is loaded: that is at once.
+
+        Raises:
+            Conflict: there is none before.
+            NotFound: `to` is not among the kept ones.
+        """
+        async with self._changing(name) as (entry, holdings):
+            generation = moves.earlier(entry.record, to)
+            async with self._held(holdings, generation.generation):
+                self._unchanged(name, entry)
+                return self._move(entry, moves.pointed(entry.record, generation, self._keep))
+
+    async def canary(
+        self,
+        name: str,
+        source: str,
+        percent: float,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> AdapterStatus:
+        """Answer exactly `percent` of the name's requests, spread evenly, with a candidate.
+        Replaces an earlier canary. Raises as `load`."""
+        check_percent(percent, "percent")
+        async with self._changed(name, Source(source, revision, token)) as (entry, generation):
+            return self._move(entry, moves.with_canary(entry.record, generation, percent))
+
+    async def shadow(
+        self,
+        name: str,
+        source: str,
+        percent: float = 100.0,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> AdapterStatus:
+        """Score `percent` of the name's finished requests under a candidate too; no reply
+        changes. The status reports. Replaces an earlier shadow. Raises as `load`."""
+        check_percent(percent, "percent")
+        async with self._changed(name, Source(source, revision, token)) as (entry, generation):
+            return self._move(entry, moves.with_shadow(entry.record, generation, percent))
+
+    async def promote(self, name: str) -> AdapterStatus:
+        """Point `name` to its canary, or else its shadow. Raises `Conflict`: it has neither."""
+        async with self._changing(name) as (entry, _):
+            return self._move(entry, moves.promoted(entry.record, self._keep))
+
+    async def stop_trial(self, name: str) -> AdapterStatus:
+        """End the canary and the shadow, where there are any."""
+        async with self._changing(name) as (entry, _):
+            return self._move(entry, moves.without_trials(entry.record))
+
+    async def unload(
+        self, name: str, *, deadline: float | None = None, wait: bool = False
+    ) -> AdapterStatus | None:
+        """Forget a name. Requests that run go on while its state is `draining`; the name is free
+        at once. Asked again, `deadline` and `wait` apply to those that still run.
+
+        Args:
+            deadline: seconds after which what still runs ends with an error; None: never.
+            wait: return when nothing of it is left, in the engine either.
+        Returns:
+            the status while it drains; None: nothing of it runs.
+        Raises:
+            NotFound
+        """
+        entry = self._entries.get(name)
+        if entry is not None:
+            self._records.delete(name)
+            self._forget(entry)
+        else:
+            entry = self._drains(name)
+            if entry is None:
+                raise _no_such(name)
+        if deadline is not None:
+            entry.end_in(deadline)
+        if wait:
+            await self._drained(entry)
+        return None if entry.drained.is_set() else entry.status()
+
+    # ------------------------------------------------------------ deployments
+
+    def restore(self) -> None:
+        """Know what the store remembers; its bases come with `attach`. Before anything else."""
+        for name, record in self._records.all().items():
+            self._entries[name] = Entry(record)
+        kept = {g for e in self._entries.values() for g in e.record.generations}
+        self._library.sweep(kept)
+
+    async def attach(self, deployment: Base) -> None:
+        """Have a deployment's engine, which is ready, hold the generations of its adapters. One
+        that cannot be loaded leaves its name `failed`, and the others alone."""
+        name, engine = deployment.name, deployment.engine
+        holdings = self._bases.get(name)
+        if holdings is None or holdings.engine is not engine:
+            self._detach(name)
+            holdings = self._bases[name] = Holdings(engine, self._library.folder, self._collect)
+        mine = [e for e in self._entries.values() if e.record.base == name]
+        for entry in mine:
+            if entry.holdings is not holdings:
+                entry.attach(holdings)
+        for entry in mine:
+            await self._reload(entry, holdings)
+
+    def detach(self, base: str, *, forget: bool = False) -> None:
+        """A deployment's engine is gone, or about to go: its adapters wait for another of the
+        same name, or are forgotten with it."""
+        self._detach(base)
+        if forget:
+            for entry in [e for e in self._entries.values() if e.record.base == base]:
+                self._records.delete(entry.record.name)
+                self._forget(entry)
+
+    async def settled(self) -> None:
+        """Wait until the engines hold nothing that nobody refers to."""
+        for holdings in tuple(self._bases.values()):
+            await holdings.settled()
+
+    def check(self) -> None:
+        """Raise AssertionError if an invariant is broken."""
+        for entry in self._entries.values():
+            assert entry.holdings is self._bases.get(entry.record.base)
+            assert not entry.drained.is_set()
+        for entry in self._draining:
+            assert entry.in_flight
+            assert entry.holdings is None
+
+    # ------------------------------------------------------------ inside
+
+    def _entry(self, name: str) -> Entry:
+        entry = self._entries.get(name)
+        if entry is None:
+            if self._drains(name) is not None:
+                raise NotFound(f"The adapter `{name}` is being unloaded.", param="model")
+            raise _no_such(name)
+        return entry
+
+    def _drains(self, name: str) -> Entry | None:
+        found = [each for each in self._draining if each.record.name == name]
+        return found[-1] if found else None
+
+    def _base(self, base: str | None, entry: Entry | None) -> tuple[Holdings, str]:
+        """The engine's holdings, and the deployment's name."""
+        if base is not None:
+            name = self._registry.resolve(base).name
+        elif entry is not None:
+            name = entry.record.base
+        elif len(self._bases) == 1:
+            name = next(iter(self._bases))
+        elif not self._bases:
+            raise Unavailable("No model is loaded yet")
+        else:
+            raise Conflict("Several models are served: name the one it belongs to", param="base")
+        if entry is not None and entry.record.base != name:
+            raise Conflict(
+                f"The adapter `{entry.record.name}` belongs to `{entry.record.base}`", param="base"
+            )
+        if name not in self._bases:
+            raise Unavailable(f"The model `{name}` is not ready to take adapters")
+        return self._bases[name], name
+
+    @asynccontextmanager
+    async def _changing(self, name: str) -> AsyncIterator[tuple[Entry, Holdings]]:
+        """An adapter that nobody else changes meanwhile; it may still be unloaded."""
+        async with self._turns.of(name):
+            entry = self._entry(name)
+            yield entry, self._base(None, entry)[0]
+
+    @asynccontextmanager
+    async def _brought(self, holdings: Holdings, source: Source) -> AsyncIterator[GenerationRecord]:
+        """The generation in `source`, in the library and held by the engine for as long."""
+        staged, commit = await stage(self._library, self._hub, source)
+        self._library.adopt(staged)
+        async with self._held(holdings, staged.generation) as known:
+            yield structs.replace(known, source=source.text, revision=commit)
+
+    @asynccontextmanager
+    async def _held(self, holdings: Holdings, generation: str) -> AsyncIterator[GenerationRecord]:
+        """A generation of the library, loaded and held for as long."""
+        holdings.hold(generation)
+        try:
+            info = await holdings.load(generation)
+            if holdings.closed:
+                raise Unavailable("The model was stopped while the adapter was being loaded")
+            yield GenerationRecord(
+                generation,
+                source="",
+                created=int(self._clock()),
+                rank=info.rank,
+                num_bytes=info.num_bytes,
+                modules=info.modules,
+            )
+        finally:
+            holdings.release(generation)
+
+    @asynccontextmanager
+    async def _changed(
+        self, name: str, source: Source
+    ) -> AsyncIterator[tuple[Entry, GenerationRecord]]:
+        """An adapter that nobody else changes, and another generation for it."""
+        async with (
+            self._changing(name) as (entry, holdings),
+            self._brought(holdings, source) as generation,
+        ):
+            self._unchanged(name, entry)
+            yield entry, generation
+
+    def _unchanged(self, name: str, entry: Entry) -> None:
+        if self._entries.get(name) is not entry:
+            raise _changed(name)
+
+    def _create(self, record: AdapterRecord, holdings: Holdings) -> AdapterStatus:
+        """Store a new name, then know it."""
+        self._records.put(record.name, record)
+        entry = self._entries[record.name] = Entry(record)
+        entry.attach(holdings)
+        return entry.status()
+
+    def _move(self, entry: Entry, record: AdapterRecord) -> AdapterStatus:
+        """Store `record`, then make it count. All that it refers to is held by the engine."""
+        before = entry.record
+        if record != before:
+            self._records.put(record.name, record)
+            entry.point(record)
+            self._collect_all(before.generations)
+        return entry.status()
+
+    def _forget(self, entry: Entry) -> None:
+        """Take a name out of the table; its requests drain."""
+        del self._entries[entry.record.name]
+        entry.drain()
+        if not entry.drained.is_set():
+            self._draining.append(entry)
+            entry.when_drained(lambda: self._draining.remove(entry))
+        self._collect_all(entry.record.generations)
+
+    async def _drained(self, entry: Entry) -> None:
+        await entry.drained.wait()
+        await self.settled()
+
+    async def _reload(self, entry: Entry, holdings: Holdings) -> None:
+        """Load what `entry` refers to; its state says whether that went well."""
+        for generation in sorted(entry.record.referred()):
+            if entry.holdings is not holdings:
+                return  # unloaded or detached meanwhile
+            try:
+                async with self._held(holdings, generation):
+                    pass
+            except InferdError as error:
+                _log.error("adapter %s: %s", entry.record.name, error)
+                if entry.holdings is holdings:
+                    entry.errors[generation] = error.message
+
+    def _detach(self, base: str) -> None:
+        holdings = self._bases.pop(base, None)
+        for entry in self._entries.values():
+            if entry.record.base == base:
+                entry.detach()
+        if holdings is not None:
+            holdings.close()
+
+    def _collect_all(self, generations: Iterable[str]) -> None:
+        for each in tuple(generations):
+            self._collect(each)
+
+    def _collect(self, generation: str) -> None:
+        """Remove a generation's folder unless a name remembers or an engine may hold it."""
+        named = any(generation in e.record.generations for e in self._entries.values())
+        if not named and not any(each.holds(generation) for each in self._bases.values()):
+            self._library.remove(generation)
+
+
+def _no_such(name: str) -> NotFound:
+    return NotFound(f"The adapter `{name[:200]}` does not exist.", param="model")
+
+
+def _changed(name: str) -> Conflict:
+    return Conflict(f"The adapter `{name}` was changed by someone else meanwhile")
