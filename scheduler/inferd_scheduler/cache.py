@@ -105,7 +105,7 @@ class KVCache:
         """The key of the request's block `index`; those before it must have been asked for."""
         keys = request.keys
         if index == len(keys):
-            parent = keys[-1] if keys else root_key(request.namespace, request.salt)
+            parent = keys[-1] if keys else root_key(request.adapter, request.salt)
             start = index * self.block_size
             keys.append(self.prefixes.key(parent, request.tokens[start : start + self.block_size]))
         return keys[index]

@@ -21,6 +21,7 @@ class SchedulerConfig:
     max_queue_requests: int = 1024  # waiting requests, besides those for which a row is free
     max_queue_tokens: int = 4_000_000  # tokens of all waiting requests
     prefix_cache: bool = True
+    max_adapters: int = 0  # adapter slots on the device, that is, adapters in one step
 
     def __post_init__(self) -> None:
         for name in (
@@ -33,6 +34,8 @@ class SchedulerConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.max_adapters < 0:
+            raise ValueError(f"max_adapters must be at least 0, not {self.max_adapters}")
         if self.max_model_len < 2:  # one token of prompt, one of output
             raise ValueError(f"max_model_len must be at least 2, not {self.max_model_len}")
         if self.max_batch_tokens < self.max_batch_size:

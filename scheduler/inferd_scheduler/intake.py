@@ -12,6 +12,8 @@ _TOKEN_IDS = 2**32  # the prefix keys hold ids in 32 bits
 def check_request(request: Request, config: SchedulerConfig) -> None:
     """Raise `Refused` (`invalid`, `too_long`) if `request` could never run under `config`."""
     fault = _fault(request)
+    if fault is None and request.adapter and not config.max_adapters:
+        fault = "adapter: this model is served without adapters"
     if fault is not None:
         raise Refused("invalid", fault)
     if request.total + 1 > config.max_model_len:

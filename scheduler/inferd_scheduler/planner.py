@@ -17,6 +17,7 @@ from inferd_scheduler.config import SchedulerConfig
 from inferd_scheduler.events import Event, Preempted, Scheduled
 from inferd_scheduler.queue import WaitingQueue
 from inferd_scheduler.request import Move, Request, State
+from inferd_scheduler.slots import AdapterSlots
 from inferd_scheduler.step import Step, Work
 
 make = tuple.__new__
@@ -39,7 +40,12 @@ class Planner:
     """
 
     def __init__(
-        self, config: SchedulerConfig, cache: KVCache, batch: Batch, queue: WaitingQueue
+        self,
+        config: SchedulerConfig,
+        cache: KVCache,
+        batch: Batch,
+        queue: WaitingQueue,
+        slots: AdapterSlots,
     ) -> None:
         self.events: list[Event] = []
         self.preemptions = 0
@@ -48,6 +54,7 @@ class Planner:
         self._cache = cache
         self._batch = batch
         self._queue = queue
+        self._slots = slots
         self._fed: list[Request] = []  # grew for the last step
         self._rank = policy.ranking(config.policy)
 
@@ -58,7 +65,16 @@ class Planner:
         works = [
             make(
                 Work,
-                (r.request_id, r.row, len(r.tokens) - 1, (r.tokens[-1],), r.grown, True, False),
+                (
+                    r.request_id,
+                    r.row,
+                    len(r.tokens) - 1,
+                    (r.tokens[-1],),
+                    r.grown,
+                    True,
+                    False,
+                    r.slot,
+                ),
             )
             for r in decoding
         ]
@@ -68,7 +84,8 @@ class Planner:
             others += admitted
         if not works:
             return None
-        step = Step(number, works, self._max_tokens - budget, tuple(preempted))
+        loads = self._slots.take_loads()
+        step = Step(number, works, self._max_tokens - budget, tuple(preempted), loads)
         return Flight(step, decoding, others)
 
     def _feed(self, number: int) -> list[str]:
@@ -97,13 +114,19 @@ class Planner:
     def _preempt(self, request: Request) -> None:
         """Back to the queue: its tokens stay, its KV is computed anew (or found in the cache)."""
         self._batch.remove(request)
-        self._batch.free_row(request)
-        self._cache.release(request)
+        self.let_go(request)
         request.move(Move.PREEMPT)
         request.preemptions += 1
         self.preemptions += 1
         self._queue.push(request)
         self.events.append(Preempted(request.request_id))
+
+    def let_go(self, request: Request, *, trusted: bool = True) -> None:
+        """Take back what `request` held: row, blocks and its pin on a slot. See `release`."""
+        self._cache.release(request, trusted=trusted)
+        self._batch.free_row(request)
+        self._slots.unpin(request.slot)
+        request.slot = -1
 
     def _advance(self, works: list[Work], budget: int) -> tuple[list[Request], int]:
         """Append the works of running sequences that fill, as long as `budget` lasts.
@@ -121,13 +144,22 @@ class Planner:
         return advanced, budget
 
     def _admit(self, works: list[Work], budget: int, now: float) -> tuple[list[Request], int]:
-        """Let in the queue's head as long as there are a row, tokens and blocks for it."""
+        """Let in the queue's head as long as there are a row, tokens and blocks for it.
+
+        Who waits for an adapter's slot is passed over; the first of them closes a slot to those
+        who come after.
+        """
         admitted = []
         while budget and self._batch.has_row and (request := self._queue.peek()) is not None:
+            if not self._slots.admits(request.adapter):
+                self._slots.close(self._batch)
+                self._queue.pass_over(request)
+                continue
             if not self._cache.admit(request, self._reserve if len(self._batch) else 0):
                 break
             self._queue.remove(request)
             self._batch.add(request)
+            request.slot = self._slots.pin(request.adapter)
             request.move(Move.ADMIT)
             if request.cached_tokens < 0:
                 self._first_time(request, now)
@@ -135,6 +167,8 @@ class Planner:
             works.append(_work(request, count, tuple(request.block_table), first=True))
             budget -= count
             admitted.append(request)
+        self._slots.open()
+        self._queue.restore()
         return admitted, budget
 
     def _first_time(self, request: Request, now: float) -> None:
@@ -148,4 +182,6 @@ def _work(request: Request, count: int, blocks: tuple[int, ...], *, first: bool 
     start = request.computed
     tokens = tuple(request.tokens[start : start + count])
     samples = count == request.pending
-    return Work(request.request_id, request.row, start, tokens, blocks, samples, first)
+    return Work(
+        request.request_id, request.row, start, tokens, blocks, samples, first, request.slot
+    )

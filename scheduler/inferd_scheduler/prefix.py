@@ -1,7 +1,7 @@
 """Which block holds which prefix: chained keys of full blocks.
 
 A block's key is a SHA-256 over its parent's key and its tokens, and the chain starts from the
-namespace and the salt. Equal keys therefore mean equal prefixes under equal conditions, and nobody
+adapter and the salt. Equal keys therefore mean equal prefixes under equal conditions, and nobody
 can construct a prompt that meets somebody else's key (Python's `hash` would allow both).
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 
-def root_key(namespace: str, salt: str) -> bytes:
+def root_key(adapter: str, salt: str) -> bytes:
     """The parent of a sequence's first block; prefixes are shared only under equal roots."""
-    name, tail = (text.encode("utf-8", "surrogatepass") for text in (namespace, salt))
+    name, tail = (text.encode("utf-8", "surrogatepass") for text in (adapter, salt))
     return sha256(struct.pack("<Q", len(name)) + name + tail).digest()
 
 

@@ -51,6 +51,7 @@ class Request:
     """
 
     __slots__ = (
+        "adapter",
         "arrival",
         "block_table",
         "cached_tokens",
@@ -63,7 +64,6 @@ class Request:
         "limit",
         "max_tokens",
         "min_tokens",
-        "namespace",
         "num_given",
         "num_prompt",
         "pending",
@@ -73,6 +73,7 @@ class Request:
         "reuse_prefix",
         "row",
         "salt",
+        "slot",
         "state",
         "stop_token_ids",
         "submitted",
@@ -90,7 +91,7 @@ class Request:
         caller: str = "",
         priority: int = 0,
         salt: str = "",
-        namespace: str = "",
+        adapter: str = "",
         reuse_prefix: bool = True,
         min_tokens: int = 0,
     ) -> None:
@@ -104,7 +105,9 @@ class Request:
         self.caller = caller  # fair share is by caller
         self.priority = priority  # smaller first
         self.salt = salt  # prefixes are shared only within one salt (a tenant)
-        self.namespace = namespace  # whatever else the KV depends on (an adapter's generation)
+        self.adapter = (
+            adapter  # what its slot must hold, and part of what its KV depends on; "": none
+        )
         self.reuse_prefix = reuse_prefix  # False: every prompt position must be computed once
 
         self.state = State.NEW
@@ -113,6 +116,7 @@ class Request:
         self.limit = 0  # the total at which it ends with `length`
         self.pending = len(self.tokens)  # tokens whose KV is not computed yet
         self.row = -1  # its place in the batch while it runs, else -1
+        self.slot = -1  # of its adapter while it runs, else -1
         self.block_table: list[int] = []
         self.keys: list[bytes] = []  # of its leading full blocks, as far as they were needed
         self.filled = 0  # leading blocks that are full and offered to the prefix index

@@ -15,6 +15,7 @@ from inferd_scheduler.intake import check_request
 from inferd_scheduler.planner import Flight, Planner, make
 from inferd_scheduler.queue import WaitingQueue
 from inferd_scheduler.request import Move, Request, State
+from inferd_scheduler.slots import AdapterSlots
 from inferd_scheduler.stats import Stats
 from inferd_scheduler.step import Result, Step, Work
 
@@ -31,7 +32,8 @@ class Scheduler:
         self._cache = KVCache(config.num_blocks, config.block_size, reuse=config.prefix_cache)
         self._batch = Batch(config.max_batch_size)
         self._queue = WaitingQueue(config.policy)
-        self._planner = Planner(config, self._cache, self._batch, self._queue)
+        self._slots = AdapterSlots(config.max_adapters)
+        self._planner = Planner(config, self._cache, self._batch, self._queue, self._slots)
         self._requests: dict[str, Request] = {}  # all that wait or run
         self._flight: Flight | None = None
         self._departed: list[Request] = []  # aborted in flight: the engine still writes their KV
@@ -114,6 +116,7 @@ class Scheduler:
         self._queue.check()
         self._batch.check(self._steps - (self._flight is not None), self._departed)
         self._cache.check([*running, *self._departed])
+        self._slots.check([*running, *self._departed])
         assert not self._departed or self._flight is not None
         assert len(self._requests) == len(self._queue) + len(running)
         for request_id, request in self._requests.items():
@@ -122,7 +125,7 @@ class Scheduler:
             assert request.total <= self.config.pool_tokens
             if request.state is State.WAITING:
                 assert request in self._queue
-                assert request.row == -1
+                assert request.row == request.slot == -1
                 assert not request.block_table
                 assert not request.computed
             else:
@@ -142,7 +145,22 @@ class Scheduler:
             total_preemptions=self._planner.preemptions,
             total_prefix_queries=self._cache.queried_tokens,
             total_prefix_hits=self._cache.hit_tokens,
+            num_adapters=len(self._slots.resident),
+            total_adapter_loads=self._slots.loads,
+            total_adapter_evictions=self._slots.evictions,
         )
+
+    @property
+    def adapter_slots(self) -> dict[str, int]:
+        """Adapter → slot, of all that are in slots. A copy."""
+        return self._slots.resident
+
+    def forget_adapter(self, adapter: str) -> bool:
+        """Empty the adapter's slot; False, and nothing changes, while requests run with it.
+
+        True also if it has none. Requests that wait for it would load it again.
+        """
+        return self._slots.forget(adapter)
 
     @property
     def has_work(self) -> bool:
@@ -228,15 +246,13 @@ class Scheduler:
         del self._requests[request.request_id]
         request.move(move)
         if self._flight is None:
-            self._cache.release(request, trusted=trusted)
-            self._batch.free_row(request)
+            self._planner.let_go(request, trusted=trusted)
         else:
             self._departed.append(request)
 
     def _settle_departed(self) -> None:
         for request in self._departed:
-            self._cache.release(request)
-            self._batch.free_row(request)
+            self._planner.let_go(request)
         self._departed.clear()
 
 

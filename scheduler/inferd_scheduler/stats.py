@@ -20,3 +20,6 @@ class Stats:
     total_preemptions: int
     total_prefix_queries: int  # tokens of admitted requests that were looked up
     total_prefix_hits: int  # tokens of these whose KV was found
+    num_adapters: int  # that are in slots, needed now or not
+    total_adapter_loads: int  # into slots
+    total_adapter_evictions: int  # from slots, for another adapter

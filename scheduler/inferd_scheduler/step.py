@@ -17,6 +17,7 @@ class Work(NamedTuple):
     new_blocks: tuple[int, ...]  # appended to the row's block table; the whole table when `first`
     samples: bool  # whether one token is sampled after the last of `tokens`
     first: bool  # newly (re)admitted: the row's state of before is void
+    slot: int = -1  # of its adapter; -1: the bare model
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Step:
     works: Sequence[Work]  # one per sequence, decodes first; never empty
     num_tokens: int  # sum of len(work.tokens), at most max_batch_tokens
     preempted: tuple[str, ...] = ()  # lost their rows and blocks just before this step
+    slot_loads: tuple[tuple[int, str], ...] = ()  # (slot, adapter), to be done before the pass
 
 
 @dataclass(frozen=True, slots=True)

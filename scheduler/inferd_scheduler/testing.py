@@ -1,6 +1,6 @@
 """A model-free engine that notices every wrong step. For tests; nothing else imports it.
 
-Its KV cache holds, per slot, the digest of all tokens up to that position. So it sees at once a
+Its KV cache holds, per position's slot, the digest of all tokens up to there. So it sees at once a
 block that is stale, shared wrongly or overwritten, and a chunk that starts at the wrong place. Its
 next token is a pure function of the tokens so far, so a token that is lost or repeated by
 preemption or resumption changes all that follow.
@@ -30,7 +30,7 @@ def digests(root: int, tokens: Iterable[int]) -> list[int]:
 
 def root_of(request: Request) -> int:
     """What the KV of `request` depends on besides its tokens."""
-    return crc32(repr((request.namespace, request.salt)).encode())
+    return crc32(repr((request.adapter, request.salt)).encode())
 
 
 def next_token(digest: int) -> int:
@@ -52,6 +52,7 @@ def expected_output(request: Request, max_model_len: int) -> list[int]:
 @dataclass(slots=True)
 class _Sequence:
     root: int
+    adapter: str
     tokens: list[int]
 
 
@@ -71,11 +72,14 @@ class CheckedEngine:
         self._sequences: dict[str, _Sequence] = {}
         self._rows: dict[int, _Row] = {}
         self._slots = [0] * (config.num_blocks * config.block_size)
+        self._adapters = [""] * config.max_adapters  # what each adapter slot holds
         self._number = 0
 
     def expect(self, request: Request) -> None:
         """Learn the tokens of a request that was just accepted."""
-        self._sequences[request.request_id] = _Sequence(root_of(request), list(request.tokens))
+        self._sequences[request.request_id] = _Sequence(
+            root_of(request), request.adapter, list(request.tokens)
+        )
         self.computed_tokens[request.request_id] = 0
 
     def run(self, step: Step, failing: Collection[str] = ()) -> Result:
@@ -85,10 +89,14 @@ class CheckedEngine:
         assert step.number == self._number
         assert works
         assert len({work.row for work in works}) == len({work.request_id for work in works})
+        assert len({slot for slot, _ in step.slot_loads}) == len(step.slot_loads)
         assert sum(len(work.tokens) for work in works) == step.num_tokens
         assert step.num_tokens <= self.config.max_batch_tokens
         for request_id in step.preempted:
             self._rows = {r: row for r, row in self._rows.items() if row.request_id != request_id}
+        for slot, adapter in step.slot_loads:
+            assert adapter
+            self._adapters[slot] = adapter
         for work in works:
             self._place(work)
         tokens = [self._compute(work, broken=work.request_id in failing) for work in works]
@@ -106,6 +114,8 @@ class CheckedEngine:
         row.block_table.extend(work.new_blocks)
         row.computed += len(work.tokens)
         assert work.tokens
+        held = self._adapters[work.slot] if work.slot >= 0 else ""
+        assert held == self._sequences[work.request_id].adapter, "another adapter's slot"
         assert row.computed <= len(row.block_table) * self.config.block_size
 
     def _compute(self, work: Work, *, broken: bool) -> int | None:

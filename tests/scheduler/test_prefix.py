@@ -24,7 +24,7 @@ def test_a_key_depends_on_the_tokens_and_on_all_that_came_before() -> None:
 
 
 @given(st.tuples(NAMES, NAMES), st.tuples(NAMES, NAMES))
-def test_roots_are_equal_only_for_equal_namespace_and_salt(
+def test_roots_are_equal_only_for_equal_adapter_and_salt(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
     assert (root_key(*one) == root_key(*other)) == (one == other)

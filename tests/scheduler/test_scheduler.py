@@ -31,13 +31,13 @@ def test_a_request_runs_from_prompt_to_length() -> None:
     harness.now = 7.0
     step = harness.plan()
     assert step is not None
-    assert step.works[0] == ("a", 0, 0, (1, 2, 3), (0,), True, True)
+    assert step.works[0] == ("a", 0, 0, (1, 2, 3), (0,), True, True, -1)
     events = harness.commit()
     first = harness.outputs["a"][0]
     assert events == [Scheduled("a", 2.0, 0), Token("a", first)]
     step = harness.plan()
     assert step is not None
-    assert step.works[0] == ("a", 0, 3, (first,), (), True, False)
+    assert step.works[0] == ("a", 0, 3, (first,), (), True, False, -1)
     assert harness.commit() == [
         Token("a", harness.outputs["a"][1]),
         Finished("a", "length", None, 0, 0),
@@ -118,14 +118,14 @@ def test_a_later_request_reuses_the_prefix_and_one_token_is_left_to_compute() ->
     "other",
     [
         Request("b", range(12), 1, salt="tenant"),
-        Request("b", range(12), 1, namespace="adapter-2"),
+        Request("b", range(12), 1, adapter="adapter-2"),
         Request("b", range(12), 1, reuse_prefix=False),
         Request("b", [9, *range(1, 12)], 1),
     ],
-    ids=["salt", "namespace", "reuse_prefix", "tokens"],
+    ids=["salt", "adapter", "reuse_prefix", "tokens"],
 )
 def test_a_prefix_is_not_reused_when_it_must_not_be(other: Request) -> None:
-    harness = Harness(CONFIG)
+    harness = Harness(replace(CONFIG, max_adapters=1))
     harness.submit(Request("a", range(12), 1))
     harness.run()
     harness.submit(other)
