@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import msgspec
 from anyio import CancelScope
 
+from inferd.adapters.entry import Lease
 from inferd.engines.base import Engine, is_terminal
 from inferd.errors import (
     BusyError,
@@ -47,17 +48,46 @@ class Streams:
         self._open: dict[int, AsyncExitStack] = {}
         self._only: AsyncIterator[Event] | None = None  # the stream itself when it is alone
         self._arrived: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue()
+        self._ended: InferdError | None = None  # by `end_all`
+        self._wait: asyncio.Timeout | None = None  # for an event, where it can be cut short
+        self._abort: asyncio.Task[None] | None = None
 
     async def begin(self, index: int, submit: Submit) -> None:
-        """Submit sequence `index`. Raises `Unavailable`."""
+        """Submit sequence `index`. Raises `Unavailable`, and the error of `end_all`."""
+        self._check()
         stack = AsyncExitStack()
         events = await stack.enter_async_context(self._engine.stream(submit))
         self._open[index] = stack
+        self._check()  # it may have waited for the engine to wake
         if self._single:
             self._only = events
         else:
             task = asyncio.create_task(self._pump(index, events))
             stack.push_async_callback(_cancel, task)
+
+    async def next_until_ended(self) -> tuple[int, Event]:
+        """As `next`; raises the error of `end_all` instead, as soon as that is called."""
+        self._check()
+        try:
+            async with asyncio.timeout(None) as self._wait:
+                return await self.next()
+        except TimeoutError:
+            self._check()
+            raise
+        finally:
+            self._wait = None
+
+    def end_all(self, error: InferdError) -> None:
+        """Abort everything, on behalf of somebody else than who reads."""
+        self._ended = error
+        if self._wait is not None:
+            self._wait.reschedule(0.0)  # whoever reads closes the streams
+        else:
+            self._abort = asyncio.get_running_loop().create_task(self.close())
+
+    def _check(self) -> None:
+        if self._ended is not None:
+            raise self._ended
 
     async def next(self) -> tuple[int, Event]:
         """The next event and its sequence. Raises what a stream raised."""
@@ -112,6 +142,9 @@ class Generation:
         prepared: Prepared,
         submits: Sequence[Submit],
         metrics: RequestMetrics,
+        *,
+        lease: Lease | None = None,
+        served_by: str = "",
     ) -> None:
         self._text = text
         self._param = prompt_param(request)
@@ -121,6 +154,9 @@ class Generation:
         self._metrics = metrics
         self._choices = [Choice(i, request, prepared, text) for i in range(len(submits))]
         self._streams = Streams(engine, len(submits))
+        self._lease = lease
+        self._served_by = served_by
+        self._first_choice: list[int] | None = [] if lease and lease.shadowed else None
         self._staggered = (
             len(prepared.prompt) > engine.info.block_size or request.prompt_logprobs is not None
         )
@@ -130,6 +166,8 @@ class Generation:
 
     async def begin(self) -> None:
         """Submit. Raises `Unavailable`; nothing runs then."""
+        if self._lease is not None:
+            self._lease.on_revoke(self._streams.end_all)
         try:
             await self._begin_up_to(1 if self._staggered else len(self._submits))
         except BaseException:
@@ -146,7 +184,7 @@ class Generation:
         """See `Service.stream`."""
         try:
             index, event = await self._next()
-            yield Start(self._prepared.prompt, self._prepared.prompt_text)
+            yield self._start()
             await self._begin_up_to(len(self._submits))
             while True:
                 for output in await self._turn(index, event):
@@ -156,6 +194,7 @@ class Generation:
                 index, event = await self._next()
             self.over = True
             self._metrics.done()
+            self._tell_lease()
             yield self._usage()
         except Exception as error:
             self.over = True
@@ -169,8 +208,9 @@ class Generation:
 
     async def _next(self) -> tuple[int, Tokens | PromptScored | Finish]:
         """The next event that still matters; a failure is raised."""
+        following = self._streams.next if self._lease is None else self._streams.next_until_ended
         while True:
-            index, event = await self._streams.next()
+            index, event = await following()
             if self._choices[index].ended:
                 continue  # it was on its way when a stop string ended the choice
             if isinstance(event, Fail):
@@ -196,6 +236,8 @@ class Generation:
 
     async def _tokens(self, index: int, event: Tokens) -> Sequence[Output]:
         choice = self._choices[index]
+        if self._first_choice is not None and index == 0:
+            self._first_choice += event.token_ids
         if event.begun is not None:
             self._metrics.begun(index, event.begun)
             if index == 0:
@@ -220,6 +262,19 @@ class Generation:
         self._metrics.choice_done(choice.index, reason, choice.completion_tokens)
         return done
 
+    def _start(self) -> Start:
+        return Start(
+            self._prepared.prompt,
+            self._prepared.prompt_text,
+            adapter=self._lease.generation if self._lease is not None else "",
+            served_by=self._served_by,
+        )
+
+    def _tell_lease(self) -> None:
+        if self._lease is not None and self._first_choice is not None:
+            salt = self._submits[0].cache_salt
+            self._lease.served(self._prepared.prompt, tuple(self._first_choice), salt)
+
     def _usage(self) -> Usage:
         return Usage(
             prompt_tokens=len(self._prepared.prompt),
@@ -237,7 +292,8 @@ def error_of(fail: Fail, param: str, grammar_param: str) -> InferdError:
     """
     match fail.code:
         case "invalid":
-            return InvalidRequest(fail.message, grammar_param if fail.param == "grammar" else None)
+            params = {"grammar": grammar_param, "adapter": "model"}
+            return InvalidRequest(fail.message, params.get(fail.param))
         case "too_long":
             error = InvalidRequest(fail.message, param)
             error.code = "context_length_exceeded"

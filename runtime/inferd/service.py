@@ -8,11 +8,15 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from anyio import CancelScope
 from msgspec import structs
 
+from inferd.adapters.entry import Lease
+from inferd.adapters.table import Adapters
 from inferd.admission import Admission
+from inferd.errors import Unavailable
 from inferd.generation import Generation
 from inferd.messages import Caller, Generate, Output, Submit
 from inferd.metrics import Metrics, RequestMetrics
@@ -21,11 +25,24 @@ from inferd.text import tokens
 from inferd.text.prompt import Prepared, prepare
 from inferd.text.sampling import check_counts, choice_seed
 
+DEPLOY_WAIT_S = 600.0  # as long as OpenAI's client waits for a reply
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What answers a request."""
+
+    deployment: Deployment
+    lease: Lease | None = None  # of an adapter's generation
+    served_by: str = ""  # a deprecated model's replacement
+
 
 class Service:
     """Turns a `Generate` into a stream of `Output`.
 
     Args:
+        adapters: names that requests may give as `model`, beside the registry's.
+        deploy_wait: seconds that a request waits for a model that is being deployed.
         clock: seconds, monotonic.
         entropy: a fresh seed in [0, 2**64) for requests that name none.
     """
@@ -36,12 +53,16 @@ class Service:
         admission: Admission,
         metrics: Metrics,
         *,
+        adapters: Adapters | None = None,
+        deploy_wait: float = DEPLOY_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
         entropy: Callable[[], int] = lambda: secrets.randbits(64),
     ) -> None:
         self.registry = registry
         self.admission = admission
         self.metrics = metrics
+        self.adapters = adapters
+        self._deploy_wait = deploy_wait
         self._clock = clock
         self._entropy = entropy
         self._serial = itertools.count()
@@ -60,7 +81,8 @@ class Service:
         `Start` ends an answer that has begun (send it as an event). Nothing follows an error.
 
         Leaving, however it happens (also by cancellation, also half-way), aborts what still runs
-        and returns the permit. Iterate in the task that entered, and leave in it.
+        and returns the permit and the adapter's lease. Iterate in the task that entered, and
+        leave in it.
 
         Raises:
             CallerError: the request is at fault.
@@ -86,17 +108,25 @@ class Service:
     async def _accept(
         self, held: ExitStack, request: Generate, caller: Caller, request_id: str
     ) -> tuple[Generation, RequestMetrics]:
-        """Everything up to the submission; `held` gets the permit."""
+        """Everything up to the submission; `held` gets the permit and the lease."""
         began = self._clock()
         try:
             check_counts(request)  # first, since `n` decides what the permit counts
             held.enter_context(self.admission.permit(request.n))
-            deployment = self.registry.resolve(request.model)
+            target = await self._target(held, request.model)
+            deployment, lease = target.deployment, target.lease
             prepared = await self._prepare(request, deployment)
             metrics = RequestMetrics(self.metrics, deployment.name, self._clock, began)
-            submits = self._submits(request, prepared, caller, request_id)
+            adapter = lease.generation if lease is not None else ""
             generation = Generation(
-                deployment.engine, deployment.text, request, prepared, submits, metrics
+                deployment.engine,
+                deployment.text,
+                request,
+                prepared,
+                self._submits(request, prepared, caller, request_id, adapter),
+                metrics,
+                lease=lease,
+                served_by=target.served_by,
             )
             await generation.begin()
         except Exception as error:
@@ -113,7 +143,7 @@ class Service:
         """
         check_counts(request)
         with self.admission.permit():
-            return await self._prepare(request, self.registry.resolve(request.model))
+            return await self._prepare(request, await self._deployment(request.model))
 
     async def tokenize(
         self, model: str, text: str, *, add_special_tokens: bool | None = None
@@ -129,12 +159,12 @@ class Service:
             NotFound, BusyError, Unavailable: as for `stream`.
         """
         with self.admission.permit():
-            tokenizer = self.registry.resolve(model).text.tokenizer
+            tokenizer = (await self._deployment(model)).text.tokenizer
             return await tokens.tokenize(tokenizer, text, add_special_tokens=add_special_tokens)
 
     async def token_strings(self, model: str, token_ids: Sequence[int]) -> tuple[str, ...]:
         """The tokens, which `tokenize` gave, as the vocabulary writes them (`Ġworld`)."""
-        tokenizer = self.registry.resolve(model).text.tokenizer
+        tokenizer = (await self._deployment(model)).text.tokenizer
         return await tokens.token_strings(tokenizer, token_ids)
 
     async def detokenize(self, model: str, token_ids: Sequence[int]) -> str:
@@ -145,7 +175,45 @@ class Service:
             NotFound, BusyError, Unavailable: as for `stream`.
         """
         with self.admission.permit():
-            return await tokens.detokenize(self.registry.resolve(model).text.tokenizer, token_ids)
+            tokenizer = (await self._deployment(model)).text.tokenizer
+            return await tokens.detokenize(tokenizer, token_ids)
+
+    async def _target(self, held: ExitStack, model: str) -> _Target:
+        """What answers for `model`: an adapter, whose lease `held` gets, or a deployment; waits
+        for one that is being deployed.
+
+        Raises:
+            NotFound, Unavailable
+        """
+        adapters = self.adapters
+        named = adapters.parse(model) if adapters is not None else None
+        if adapters is None or named is None:
+            deployment = await self.registry.await_ready(model, self._deploy_wait)
+            return _Target(deployment, served_by=self.registry.replacement(model))
+        name, version = named
+        deployment = await self._base(adapters, name)
+        lease = adapters.pin(name, version=version)
+        held.callback(lease.release)
+        if lease.engine is not deployment.engine:
+            raise Unavailable(f"The adapter `{name}` is being moved to another model")
+        return _Target(deployment, lease)
+
+    async def _deployment(self, model: str) -> Deployment:
+        """The deployment that answers for `model`; an adapter's base. Raises as `_target`."""
+        adapters = self.adapters
+        named = adapters.parse(model) if adapters is not None else None
+        if adapters is None or named is None:
+            return await self.registry.await_ready(model, self._deploy_wait)
+        return await self._base(adapters, named[0])
+
+    async def _base(self, adapters: Adapters, name: str) -> Deployment:
+        """The deployment that the adapter `name` belongs to. One that was replaced has no
+        adapters any more."""
+        base = adapters.base_of(name)
+        deployment = await self.registry.await_ready(base, self._deploy_wait)
+        if deployment.name != base:
+            raise Unavailable(f"The adapter `{name}` belongs to `{base}`, which was replaced")
+        return deployment
 
     async def _prepare(self, request: Generate, deployment: Deployment) -> Prepared:
         info = deployment.engine.info
@@ -158,7 +226,12 @@ class Service:
         )
 
     def _submits(
-        self, request: Generate, prepared: Prepared, caller: Caller, request_id: str
+        self,
+        request: Generate,
+        prepared: Prepared,
+        caller: Caller,
+        request_id: str,
+        adapter: str,
     ) -> list[Submit]:
         """One per choice. Engine ids carry a serial number: a client may repeat its own."""
         serial = next(self._serial)
@@ -177,6 +250,7 @@ class Service:
                 priority=request.priority,
                 cache_salt=salt,
                 grammar=prepared.grammar,
+                adapter=adapter,
             )
             for index in range(request.n)
         ]

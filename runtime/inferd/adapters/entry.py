@@ -10,6 +10,7 @@ from inferd.adapters.holdings import Holdings
 from inferd.adapters.records import AdapterRecord, AdapterState, AdapterStatus
 from inferd.adapters.shadow import Shadow
 from inferd.adapters.share import Share
+from inferd.engines.base import Engine
 from inferd.errors import InferdError, NotFound, Unavailable
 
 MIN_PREFIX_CHARS = 7  # of a generation's beginning, as people cut commits short
@@ -32,6 +33,11 @@ class Lease:
         self._on_revoke: Callable[[InferdError], None] | None = None
         self._held = True
         holdings.hold(generation)
+
+    @property
+    def engine(self) -> Engine:
+        """The one that holds it."""
+        return self._holdings.engine
 
     def on_revoke(self, callback: Callable[[InferdError], None]) -> None:
         """Have `callback` end the request if the lease is revoked; at once if it has been. The
@@ -204,6 +210,7 @@ class Entry:
             state=self.state,
             generation=record.generation,
             created=record.created,
+            updated=current.created,
             source=current.source,
             revision=current.revision,
             rank=current.rank,

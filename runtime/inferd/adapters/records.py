@@ -71,6 +71,7 @@ class AdapterStatus(Struct, frozen=True):
     state: AdapterState
     generation: str
     created: int
+    updated: int  # when its current generation was loaded
     source: str
     revision: str | None
     rank: int
