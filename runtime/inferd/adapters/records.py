@@ -71,7 +71,7 @@ class AdapterStatus(Struct, frozen=True):
     state: AdapterState
     generation: str
     created: int
-    updated: int  # when its current generation was loaded
+    updated: int  # Unix time at which its current generation was loaded
     source: str
     revision: str | None
     rank: int
