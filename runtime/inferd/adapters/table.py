@@ -1,4 +1,4 @@
-"""Everything that can be done with adapters' names."""
+"""Everything that changes what adapters' names mean."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from msgspec import structs
-
 from inferd.adapters import moves
-from inferd.adapters.entry import Entry, Lease
+from inferd.adapters.bring import Bringer
+from inferd.adapters.entry import Entry
 from inferd.adapters.holdings import Holdings
 from inferd.adapters.library import Library
-from inferd.adapters.names import Turns, check_name, check_percent
+from inferd.adapters.lookup import Lookup, no_such
 from inferd.adapters.records import AdapterRecord, AdapterStatus, GenerationRecord
-from inferd.adapters.source import Source, stage
+from inferd.adapters.source import Source
+from inferd.adapters.turns import Turns, check_name, check_percent
 from inferd.engines.base import Engine
-from inferd.errors import Conflict, InferdError, NotFound, Unavailable
+from inferd.errors import Conflict, InferdError, Unavailable
 from inferd.hub import Hub
 from inferd.registry import Registry
 
@@ -45,7 +45,7 @@ class Base(Protocol):
     def engine(self) -> Engine: ...
 
 
-class Adapters:
+class Adapters(Lookup):
     """Names and what they point to. All methods are called in one event loop; what has no
     `async` happens at once. Nothing becomes visible, here or in the store, until all that could
     fail has been done; what failed leaves nothing behind.
@@ -66,62 +66,17 @@ class Adapters:
         hub: Hub = Hub(),  # noqa: B008 (frozen)
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if keep_previous < 1:
+            raise ValueError("keep_previous must be at least 1")
+        super().__init__()
         self._library = library
         self._records = records
         self._registry = registry
         self._keep = keep_previous
-        self._hub = hub
+        self._bring = Bringer(library, hub, clock)
         self._clock = clock
-        self._entries: dict[str, Entry] = {}
-        self._draining: list[Entry] = []
         self._bases: dict[str, Holdings] = {}
         self._turns = Turns()
-
-    # ------------------------------------------------------------ requests
-
-    def parse(self, model: str) -> tuple[str, str] | None:
-        """(name, beginning of a generation or "") where `model` names an adapter: `NAME` or
-        `NAME:GENERATION`. None: it does not."""
-        if model in self._entries:
-            return model, ""
-        name, _, version = model.rpartition(":")
-        if name in self._entries:
-            return name, version
-        return (model, "") if self._drains(model) is not None else None
-
-    def find(self, name: str) -> AdapterStatus | None:
-        """The adapter of this name; one that drains only if there is no other."""
-        entry = self._entries.get(name) or self._drains(name)
-        return entry.status() if entry is not None else None
-
-    def base_of(self, name: str) -> str:
-        """The deployment that `name` belongs to. Raises `NotFound`."""
-        return self._entry(name).record.base
-
-    def pin(self, name: str, *, version: str = "") -> Lease:
-        """A lease for one request, to be released in one place; a canary decides here.
-
-        Args:
-            version: the beginning of a generation that is loaded; "": what the name points to.
-        Raises:
-            NotFound: no such adapter or generation, or it drains.
-            Unavailable: its base is not deployed, or the engine would not hold it.
-        """
-        return self._entry(name).pin(version)
-
-    # ------------------------------------------------------------ looking
-
-    def list(self) -> tuple[AdapterStatus, ...]:
-        """All adapters, oldest first; then those that drain."""
-        active = sorted(self._entries.values(), key=lambda e: (e.record.created, e.record.name))
-        return tuple(entry.status() for entry in (*active, *self._draining))
-
-    def status(self, name: str) -> AdapterStatus:
-        """Raises `NotFound`."""
-        found = self.find(name)
-        if found is None:
-            raise _no_such(name)
-        return found
 
     # ------------------------------------------------------------ changing
 
@@ -152,7 +107,7 @@ class Adapters:
         async with self._turns.of(name):
             entry = self._entries.get(name)
             holdings, base_name = self._base(base, entry)
-            async with self._brought(holdings, wanted) as generation:
+            async with self._bring.brought(holdings, wanted) as generation:
                 if (now := self._entries.get(name)) is not entry:
                     raise _changed(name)
                 if now is None:
@@ -180,7 +135,7 @@ class Adapters:
         """
         async with self._changing(name) as (entry, holdings):
             generation = moves.earlier(entry.record, to)
-            async with self._held(holdings, generation.generation):
+            async with self._bring.held(holdings, generation.generation):
                 self._unchanged(name, entry)
                 return self._move(entry, moves.pointed(entry.record, generation, self._keep))
 
@@ -245,7 +200,7 @@ class Adapters:
         else:
             entry = self._drains(name)
             if entry is None:
-                raise _no_such(name)
+                raise no_such(name)
         if deadline is not None:
             entry.end_in(deadline)
         if wait:
@@ -268,7 +223,8 @@ class Adapters:
         holdings = self._bases.get(name)
         if holdings is None or holdings.engine is not engine:
             self._detach(name)
-            holdings = self._bases[name] = Holdings(engine, self._library.folder, self._collect)
+            holdings = Holdings(engine, self._library.folder, self._collect)
+            self._bases[name] = holdings
         mine = [e for e in self._entries.values() if e.record.base == name]
         for entry in mine:
             if entry.holdings is not holdings:
@@ -276,14 +232,17 @@ class Adapters:
         for entry in mine:
             await self._reload(entry, holdings)
 
-    def detach(self, base: str, *, forget: bool = False) -> None:
-        """A deployment's engine is gone, or about to go: its adapters wait for another of the
-        same name, or are forgotten with it."""
+    async def detach(self, deployment: Base) -> None:
+        """A deployment's engine is gone, or about to go: its adapters wait for another deployment
+        of the same name. Requests that run end as the engine ends them."""
+        self._detach(deployment.name)
+
+    async def forget(self, base: str) -> None:
+        """A deployment is deleted: its adapters are forgotten with it."""
         self._detach(base)
-        if forget:
-            for entry in [e for e in self._entries.values() if e.record.base == base]:
-                self._records.delete(entry.record.name)
-                self._forget(entry)
+        for entry in [e for e in self._entries.values() if e.record.base == base]:
+            self._records.delete(entry.record.name)
+            self._forget(entry)
 
     async def settled(self) -> None:
         """Wait until the engines hold nothing that nobody refers to."""
@@ -300,18 +259,6 @@ class Adapters:
             assert entry.holdings is None
 
     # ------------------------------------------------------------ inside
-
-    def _entry(self, name: str) -> Entry:
-        entry = self._entries.get(name)
-        if entry is None:
-            if self._drains(name) is not None:
-                raise NotFound(f"The adapter `{name}` is being unloaded.", param="model")
-            raise _no_such(name)
-        return entry
-
-    def _drains(self, name: str) -> Entry | None:
-        found = [each for each in self._draining if each.record.name == name]
-        return found[-1] if found else None
 
     def _base(self, base: str | None, entry: Entry | None) -> tuple[Holdings, str]:
         """The engine's holdings, and the deployment's name."""
@@ -341,40 +288,13 @@ class Adapters:
             yield entry, self._base(None, entry)[0]
 
     @asynccontextmanager
-    async def _brought(self, holdings: Holdings, source: Source) -> AsyncIterator[GenerationRecord]:
-        """The generation in `source`, in the library and held by the engine for as long."""
-        staged, commit = await stage(self._library, self._hub, source)
-        self._library.adopt(staged)
-        async with self._held(holdings, staged.generation) as known:
-            yield structs.replace(known, source=source.text, revision=commit)
-
-    @asynccontextmanager
-    async def _held(self, holdings: Holdings, generation: str) -> AsyncIterator[GenerationRecord]:
-        """A generation of the library, loaded and held for as long."""
-        holdings.hold(generation)
-        try:
-            info = await holdings.load(generation)
-            if holdings.closed:
-                raise Unavailable("The model was stopped while the adapter was being loaded")
-            yield GenerationRecord(
-                generation,
-                source="",
-                created=int(self._clock()),
-                rank=info.rank,
-                num_bytes=info.num_bytes,
-                modules=info.modules,
-            )
-        finally:
-            holdings.release(generation)
-
-    @asynccontextmanager
     async def _changed(
         self, name: str, source: Source
     ) -> AsyncIterator[tuple[Entry, GenerationRecord]]:
         """An adapter that nobody else changes, and another generation for it."""
         async with (
             self._changing(name) as (entry, holdings),
-            self._brought(holdings, source) as generation,
+            self._bring.brought(holdings, source) as generation,
         ):
             self._unchanged(name, entry)
             yield entry, generation
@@ -418,7 +338,7 @@ class Adapters:
             if entry.holdings is not holdings:
                 return  # unloaded or detached meanwhile
             try:
-                async with self._held(holdings, generation):
+                async with self._bring.held(holdings, generation):
                     pass
             except InferdError as error:
                 _log.error("adapter %s: %s", entry.record.name, error)
@@ -442,10 +362,6 @@ class Adapters:
         named = any(generation in e.record.generations for e in self._entries.values())
         if not named and not any(each.holds(generation) for each in self._bases.values()):
             self._library.remove(generation)
-
-
-def _no_such(name: str) -> NotFound:
-    return NotFound(f"The adapter `{name[:200]}` does not exist.", param="model")
 
 
 def _changed(name: str) -> Conflict:
