@@ -29,7 +29,7 @@ MOVES: Mapping[State, frozenset[State]] = {
     "running": frozenset({"stopping", "failed"}),
     "stopping": frozenset({"stopped", "deleted"}),
     "stopped": frozenset({"initializing", "deleted"}),
-    "failed": frozenset({"initializing", "stopping", "deleted"}),
+    "failed": frozenset({"initializing", "stopping"}),
     "deleted": frozenset(),
 }
 """All legal moves. `stopping` leads to `deleted` where the deployment is to go for good."""
@@ -59,5 +59,5 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     @classmethod
     def of(cls, error: StartError, state: State) -> Failure:
         return cls(
-            error.code, error.message, error.hint, state, error.bytes_needed, error.bytes_free
+            error.code or error.type, error.message, error.hint, state, error.bytes_needed, error.bytes_free
         )

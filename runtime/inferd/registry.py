@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,7 +94,6 @@ class Entry:
         self.failure: Failure | None = None
         self.replaced_by = replaced_by
         self.patient = patient
-        self.on_move: Callable[[Entry], None] = lambda entry: None
         self._state = state
         self._moved = asyncio.Event()
 
@@ -115,7 +114,6 @@ class Entry:
         self.failure = failure
         self._moved.set()
         self._moved = asyncio.Event()
-        self.on_move(self)
 
     async def moved(self) -> None:
         """Wait for the next move."""
@@ -204,18 +202,16 @@ class Registry:
     def _answering(self, model: str) -> tuple[Entry, str | None]:
         """Whoever answers for `model`, and the version that must be meant; None: any."""
         entry, version = self.find(model)
-        seen = {entry}
-        while entry.replaced_by:
-            found = self._by_name.get(entry.replaced_by)
-            if found is None or found in seen:
-                raise NotFound(
-                    f"The model `{_shown(model)}` was replaced by `{_shown(entry.replaced_by)}`, "
-                    "which does not exist.",
-                    param="model",
-                )
-            entry, version = found, None
-            seen.add(entry)
-        return entry, version
+        if not entry.replaced_by:
+            return entry, version
+        last = self.chain(model)[-1]
+        if last.replaced_by:
+            raise NotFound(
+                f"The model `{_shown(model)}` was replaced by `{_shown(last.replaced_by)}`, "
+                "which does not exist.",
+                param="model",
+            )
+        return last, None
 
     @staticmethod
     def _checked(entry: Entry, version: str | None) -> Deployment:
@@ -227,6 +223,10 @@ class Registry:
         return deployment
 
     # ------------------------------------------------------------ look-ups
+
+    def knows(self, name: str) -> bool:
+        """Whether `name` is taken, in whatever state what it stands for is."""
+        return name in self._by_name
 
     def find(self, model: str) -> tuple[Entry, str | None]:
         """The entry that `model` names, in whatever state, replaced or not, and the version that
@@ -241,6 +241,16 @@ class Registry:
         if versioned is None:
             raise NotFound(f"The model `{_shown(model)}` does not exist.", param="model")
         return versioned, version
+
+    def chain(self, model: str) -> tuple[Entry, ...]:
+        """The entry that `model` names, and each that replaces the one before it. Where the last
+        one is replaced as well, by what is not there or leads back, it says so itself."""
+        found: list[Entry] = []
+        entry = self._by_name.get(model) or self._by_name.get(model.rpartition(":")[0])
+        while entry is not None and entry not in found:
+            found.append(entry)
+            entry = self._by_name.get(entry.replaced_by)
+        return tuple(found)
 
     def entries(self) -> tuple[Entry, ...]:
         """Everything there is, in whatever state."""

@@ -1,0 +1,19 @@
+"""Deployments: created, run, stopped, deleted, and the same again after a restart."""
+
+from inferd.deployments.manager import Deployments
+from inferd.deployments.means import Means, Served
+from inferd.deployments.records import Record
+from inferd.deployments.spec import DeploySpec
+from inferd.deployments.status import DeploymentStatus, Instances, StatsPoint, Step
+
+__all__ = [
+    "DeploySpec",
+    "DeploymentStatus",
+    "Deployments",
+    "Instances",
+    "Means",
+    "Record",
+    "Served",
+    "StatsPoint",
+    "Step",
+]
