@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Iterator
 
+from msgspec import Struct, structs
+
+from inferd.adapters.records import AdapterStatus
+from inferd.adapters.table import Adapters
 from inferd.engines.base import EngineState
-from inferd.errors import Unavailable
+from inferd.errors import NotFound, Unavailable
 from inferd.messages import EngineInfo
-from inferd.registry import Deployment
+from inferd.registry import Deployment, Registry, id_of
 from inferd.text.model import TextModel
 from inferd.text.sampling import Defaults
 
@@ -22,6 +26,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
         chat_template: Jinja.
         defaults: sampling, for requests that leave it to the model.
         engine: None until the model has loaded for the first time.
+        adapter: set where this is an adapter; all that is not said of it is its base's.
     """
 
     name: str
@@ -34,6 +39,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     chat_template: str | None
     defaults: Defaults
     engine: EngineInfo | None
+    adapter: AdapterStatus | None = None
 
     @property
     def context_length(self) -> int | None:
@@ -45,10 +51,69 @@ class ModelCard(Struct, frozen=True, kw_only=True):
         """A sentence of facts, for people."""
         if self.engine is None:
             return None
+        adapted = f"LoRA adapter of rank {self.adapter.rank} for " if self.adapter else ""
         return (
-            f"{self.engine.architecture} with a context of {self.context_length} tokens, "
+            f"{adapted}{self.engine.architecture} with a context of {self.context_length} tokens, "
             f"in {self.engine.dtype} on {self.engine.device}"
         )
+
+
+class Cards:
+    """All that requests may name as their model."""
+
+    def __init__(self, registry: Registry, adapters: Adapters | None) -> None:
+        self._registry = registry
+        self._adapters = adapters
+
+    def deployments(self) -> list[ModelCard]:
+        return [describe(each) for each in self._registry.list()]
+
+    def adapters(self) -> list[ModelCard]:
+        """Those that requests may use now."""
+        if self._adapters is None:
+            return []
+        bases = {each.name: each for each in self._registry.list()}
+        return [
+            _adapted(bases[each.base], each)
+            for each in self._adapters.list()
+            if each.state == "active" and each.base in bases
+        ]
+
+    def names(self) -> Iterator[tuple[str, ModelCard]]:
+        """Every name that a request may use: the models' first."""
+        for name, deployment in self._registry.names():
+            yield name, describe(deployment)
+        for card in self.adapters():
+            yield card.name, card
+
+    def resolve(self, model: str) -> ModelCard:
+        """Of what answers for `model`. Raises `NotFound`, `Unavailable`."""
+        parsed = self._adapters.parse(model) if self._adapters is not None else None
+        if self._adapters is None or parsed is None:
+            return describe(self._registry.resolve(model))
+        name, version = parsed
+        adapter = self._adapters.status(name)
+        if not adapter.generation.startswith(version):
+            shown = version[:64]
+            raise NotFound(f"The adapter `{name}` is not `{shown}` now.", param="model")
+        return _adapted(self._registry.resolve(adapter.base), adapter)
+
+
+def _adapted(base: Deployment, adapter: AdapterStatus) -> ModelCard:
+    return structs.replace(
+        describe(base),
+        name=adapter.name,
+        aliases=(),
+        version=adapter.generation,
+        deploy_id=adapter_id(adapter),
+        created=adapter.created,
+        adapter=adapter,
+    )
+
+
+def adapter_id(adapter: AdapterStatus) -> str:
+    """As a deployment's id; the same whatever the name points to."""
+    return id_of(adapter.name, adapter.base)
 
 
 def describe(deployment: Deployment) -> ModelCard:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 import threading
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import uvicorn
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from inferd.adapters.library import Library
+from inferd.adapters.records import AdapterRecord
+from inferd.adapters.table import Adapters
 from inferd.admission import Admission
 from inferd.auth import Auth
 from inferd.engines import echo
@@ -25,6 +30,7 @@ from inferd.messages import EngineStats
 from inferd.metrics import Metrics
 from inferd.registry import Deployment, Registry
 from inferd.service import Service
+from inferd.sources import PathPolicy
 from inferd.text import tokenizer as text_tokenizer
 from inferd.text.chat import ChatTemplate
 from inferd.text.model import TextModel, with_parsers
@@ -69,8 +75,24 @@ def echo_text() -> TextModel:
     )
 
 
+class MemoryRecords:
+    """A table that nothing outlives."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, AdapterRecord] = {}
+
+    def all(self) -> dict[str, AdapterRecord]:
+        return dict(self.held)
+
+    def put(self, key: str, value: AdapterRecord) -> None:
+        self.held[key] = value
+
+    def delete(self, key: str) -> None:
+        self.held.pop(key, None)
+
+
 class Site:
-    """A server of the model `echo`; a context manager.
+    """A server of the model `echo`, which takes adapters from any folder; a context manager.
 
     Args:
         options: the echo engine's, like `delay=0.01`.
@@ -84,22 +106,30 @@ class Site:
         keys: Sequence[str] = (),
         limit: int = 1024,
         start: bool = True,
+        paths: PathPolicy = PathPolicy(everywhere=True),  # noqa: B008 (frozen)
         **web: Any,
     ) -> None:
-        spec = EngineSpec(engine="echo", model=f"echo:vocab_size=258,{options}")
+        spec = EngineSpec(engine="echo", model=f"echo:vocab_size=258,{options}", max_adapters=2)
         self.engine = LocalEngine(echo.create, spec)
         self.registry = Registry()
         self.admission = Admission(limit)
         self.text = echo_text()
         self._start = start
+        self._library = tempfile.TemporaryDirectory()
+        library = Library(Path(self._library.name))
+        self.adapters = Adapters(library, MemoryRecords(), self.registry, clock=lambda: NOW)
         metrics = Metrics()
-        self.service = Service(self.registry, self.admission, metrics, entropy=lambda: 7)
+        self.service = Service(
+            self.registry, self.admission, metrics, adapters=self.adapters, entropy=lambda: 7
+        )
         self.app = create_app(
             self.service,
             self.registry,
             self.admission,
             metrics,
             Auth(keys),
+            adapters=self.adapters,
+            paths=paths,
             now=lambda: NOW,
             **web,
         )
@@ -133,6 +163,7 @@ class Site:
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()
+        self._library.cleanup()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` in the server's event loop."""
@@ -148,9 +179,10 @@ class Site:
     async def _main(self) -> None:
         if self._start:
             await self.engine.start(lambda _: None)
-        self.registry.add(
-            Deployment("echo", self.engine, self.text, int(NOW), ("echo/alias",), VERSION)
-        )
+        deployment = Deployment("echo", self.engine, self.text, int(NOW), ("echo/alias",), VERSION)
+        self.registry.add(deployment)
+        if self._start:
+            await self.adapters.attach(deployment)
         self._loop.call_soon(self._ready.set)
         await self._server.serve(sockets=[self._listener])
         if self._start:

@@ -46,6 +46,7 @@ def test_the_list(site: Site, http: httpx.Client) -> None:
         "deploy_id": site.registry.resolve("echo").deploy_id,
         "created": int(NOW),
         "status": "ready",
+        "base_model": None,
         "pricing": {
             "type": "tokens",
             "cents_per_input_token": 0.0,

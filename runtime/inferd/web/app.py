@@ -13,13 +13,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.routing import Match, Route
 
+from inferd.adapters.table import Adapters
 from inferd.admission import Admission
 from inferd.announce import ADAPTER, SERVED_BY
 from inferd.auth import Auth
 from inferd.metrics import Metrics
 from inferd.registry import Registry
 from inferd.service import Service
+from inferd.sources import PathPolicy
 from inferd.web import catalogue, health, utilities
+from inferd.web.adapters import admin, lora_model, vllm
 from inferd.web.anthropic import messages as anthropic_messages
 from inferd.web.anthropic import models as anthropic_models
 from inferd.web.deepinfra import text as deepinfra_text
@@ -41,6 +44,9 @@ APIS = (
     anthropic_messages,
     anthropic_models,
     deepinfra_text,
+    admin,
+    vllm,
+    lora_model,
     health,
 )
 """Each brings its `routes`; the first that matches a path answers."""
@@ -53,6 +59,8 @@ def create_app(
     metrics: Metrics,
     auth: Auth,
     *,
+    adapters: Adapters | None = None,
+    paths: PathPolicy = PathPolicy(),  # noqa: B008 (frozen)
     max_body_bytes: int = MAX_BODY_BYTES,
     cors_origins: Sequence[str] = (),
     now: Callable[[], float] = time.time,
@@ -60,11 +68,13 @@ def create_app(
     """The application over these parts.
 
     Args:
+        adapters: without, there are no routes that load any.
+        paths: which folders of the server callers may name; none by default.
         max_body_bytes: larger bodies get 413.
         cors_origins: web pages that may call from a browser; none by default.
         now: Unix time in seconds.
     """
-    parts = Parts(service, registry, admission, metrics, now)
+    parts = Parts(service, registry, admission, metrics, adapters, paths, now)
     middleware = [
         Middleware(RequestId),
         Middleware(ErrorBoundary),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from inferd.card import ModelCard, describe
+from inferd.card import Cards, ModelCard
 from inferd.errors import NotFound
-from inferd.registry import Deployment, Registry
 from inferd.web.catalogue_calls import (
     NATIVE,
     Dialect,
@@ -53,6 +52,7 @@ class ModelSummary(Struct, kw_only=True):
     deploy_id: str
     created: int  # Unix time in seconds
     status: str
+    base_model: str | None  # of an adapter
     pricing: Pricing = msgspec.field(default_factory=Pricing)
 
 
@@ -109,28 +109,28 @@ class Version(Struct, kw_only=True):
 class Catalogue:
     """The endpoints."""
 
-    def __init__(self, registry: Registry, calls: Mapping[str, Dialect]) -> None:
-        self._registry = registry
+    def __init__(self, cards: Cards, calls: Mapping[str, Dialect]) -> None:
+        self._cards = cards
         self._calls = calls
 
     async def list(self, exchange: Exchange) -> None:
-        cards = [describe(each) for each in self._registry.list()]
+        cards = [*self._cards.deployments(), *self._cards.adapters()]
+        await send_json(exchange.send, [ModelSummary(**_summary(card)) for card in cards])
+
+    async def adapters(self, exchange: Exchange) -> None:
+        cards = self._cards.adapters()
         await send_json(exchange.send, [ModelSummary(**_summary(card)) for card in cards])
 
     async def get(self, exchange: Exchange) -> None:
-        card = describe(self._asked(exchange))
+        card = self._asked(exchange)
         await send_json(exchange.send, self._info(card, _base_url(exchange)))
 
     async def versions(self, exchange: Exchange) -> None:
-        card = describe(self._asked(exchange))
-        found = [] if card.version is None else [card.version]
-        versions = [
-            Version(version=each, deploy_id=card.deploy_id, created=card.created) for each in found
-        ]
-        await send_json(exchange.send, versions)
+        card = self._asked(exchange)
+        await send_json(exchange.send, list(_versions(card)))
 
     async def schemas(self, exchange: Exchange) -> None:
-        card = describe(self._asked(exchange))
+        card = self._asked(exchange)
         calls = {each.variant: each for each in self._of(card)}
         variant = exchange.path_params["variant"]
         if variant not in calls:
@@ -141,9 +141,9 @@ class Catalogue:
             )
         await send_json(exchange.send, calls[variant].schemas)
 
-    def _asked(self, exchange: Exchange) -> Deployment:
+    def _asked(self, exchange: Exchange) -> ModelCard:
         name, version = exchange.path_params["name"], exchange.query.get("version")
-        return self._registry.resolve(f"{name}:{version}" if version else name)
+        return self._cards.resolve(f"{name}:{version}" if version else name)
 
     def _of(self, card: ModelCard) -> Sequence[Dialect]:
         return [each for each in self._calls.values() if each.serves(card.tags)]
@@ -194,7 +194,17 @@ def _summary(card: ModelCard) -> dict[str, Any]:
         "deploy_id": card.deploy_id,
         "created": card.created,
         "status": card.state,
+        "base_model": card.adapter.base if card.adapter else None,
     }
+
+
+def _versions(card: ModelCard) -> Iterator[Version]:
+    """That which is served; an adapter's past behind it, newest first."""
+    if card.version is not None:
+        yield Version(version=card.version, deploy_id=card.deploy_id, created=card.created)
+    if card.adapter is not None:
+        for past in reversed(card.adapter.previous):
+            yield Version(version=past.generation, deploy_id=card.deploy_id, created=past.created)
 
 
 def _facts(card: ModelCard) -> EngineFacts | None:
@@ -215,8 +225,9 @@ _ONE = {"version": "a version of the model; the one that is served by default"}
 
 def routes(parts: Parts, others: Sequence[ApiRoute]) -> list[ApiRoute]:
     """`others`: all routes by which models can be called."""
-    models = Catalogue(parts.registry, dialects(others))
+    models = Catalogue(Cards(parts.registry, parts.adapters), dialects(others))
     every = Described("List the models", "Catalogue", reply=list[ModelSummary])
+    adapters = Described("List the adapters", "Catalogue", reply=list[ModelSummary])
     one = Described("Describe a model", "Catalogue", reply=ModelInfo, query=_ONE)
     versions = Described("List a model's versions", "Catalogue", reply=list[Version])
     schemas = Described(
@@ -224,6 +235,7 @@ def routes(parts: Parts, others: Sequence[ApiRoute]) -> list[ApiRoute]:
     )
     return [
         get("/models/list", models.list, every),
+        get("/models/lora/list", models.adapters, adapters),
         get("/models/{name:path}/versions", models.versions, versions),
         get("/models/{name:path}/schema/{variant}", models.schemas, schemas),
         get("/models/{name:path}", models.get, one),

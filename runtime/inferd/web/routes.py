@@ -9,11 +9,13 @@ from typing import Any
 from msgspec import Struct
 from starlette.routing import Route
 
+from inferd.adapters.table import Adapters
 from inferd.admission import Admission
 from inferd.errors import InferdError
 from inferd.metrics import Metrics
 from inferd.registry import Registry
 from inferd.service import Service
+from inferd.sources import PathPolicy
 from inferd.web.exchange import Endpoint, Exchange
 
 OPENAI_PREFIXES = ("/v1", "/v1/openai")
@@ -27,6 +29,8 @@ class Parts:
     """What endpoints are made over.
 
     Args:
+        adapters: None: there are none, nor routes to load any.
+        paths: which folders of the server callers may name.
         now: Unix time in seconds.
     """
 
@@ -34,6 +38,8 @@ class Parts:
     registry: Registry
     admission: Admission
     metrics: Metrics
+    adapters: Adapters | None
+    paths: PathPolicy
     now: Callable[[], float]
 
 

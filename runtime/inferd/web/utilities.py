@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from inferd.card import describe
+from inferd.card import Cards
 from inferd.errors import InvalidRequest, renamed
 from inferd.web import bounds
 from inferd.web.body import Schema
@@ -75,6 +75,7 @@ class Utilities:
     def __init__(self, parts: Parts) -> None:
         self._service = parts.service
         self._registry = parts.registry
+        self._cards = Cards(parts.registry, parts.adapters)
 
     async def tokenize(self, exchange: Exchange) -> None:
         request = _TOKENIZE.read(exchange.body)
@@ -82,7 +83,7 @@ class Utilities:
         ids = await self._tokens(request, model)
         reply = TokenizeReply(
             count=len(ids),
-            max_model_len=describe(self._registry.resolve(model)).context_length,
+            max_model_len=self._cards.resolve(model).context_length,
             tokens=ids,
         )
         if request.return_token_strs:

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from inferd.card import describe
-from inferd.registry import Deployment, Registry
+from inferd.card import Cards, ModelCard
 from inferd.web.exchange import Exchange
 from inferd.web.reply import send_json
 from inferd.web.routes import ApiRoute, Described, Parts, get
@@ -34,11 +33,11 @@ class ModelPage(Struct, kw_only=True):
 class Models:
     """The endpoints."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, cards: Cards) -> None:
+        self._cards = cards
 
     async def list(self, exchange: Exchange) -> None:
-        models = [_info(*named) for named in self._registry.names()]
+        models = [_info(*named) for named in self._cards.names()]
         page = ModelPage(data=models)
         if models:
             page.first_id, page.last_id = models[0].id, models[-1].id
@@ -46,11 +45,10 @@ class Models:
 
     async def get(self, exchange: Exchange) -> None:
         name = exchange.path_params["id"]
-        await send_json(exchange.send, _info(name, self._registry.resolve(name)))
+        await send_json(exchange.send, _info(name, self._cards.resolve(name)))
 
 
-def _info(name: str, deployment: Deployment) -> ModelInfo:
-    card = describe(deployment)
+def _info(name: str, card: ModelCard) -> ModelInfo:
     return ModelInfo(
         id=name,
         display_name=card.name,
@@ -61,7 +59,7 @@ def _info(name: str, deployment: Deployment) -> ModelInfo:
 
 
 def routes(parts: Parts) -> list[ApiRoute]:
-    models = Models(parts.registry)
+    models = Models(Cards(parts.registry, parts.adapters))
     every = Described("List the models, as Anthropic's API does", "Anthropic", reply=ModelPage)
     one = Described("Describe a model, as Anthropic's API does", "Anthropic", reply=ModelInfo)
     return [
