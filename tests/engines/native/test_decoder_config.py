@@ -15,7 +15,7 @@ from inferd.engines.native.architectures import (
     parse_config,
     supports,
 )
-from inferd.engines.native.checkpoint import read_config
+from inferd.engines.native.parameters import read_config
 from inferd.errors import StartError
 from tests.engines.native import tiny
 

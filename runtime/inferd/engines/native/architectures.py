@@ -43,13 +43,17 @@ POST_ONLY = NormNames(
 Family = Callable[[Settings, "int | None"], DecoderConfig]
 
 
-def parse_config(config: Mapping[str, Any], max_model_len: int | None = None) -> DecoderConfig:
+def parse_config(
+    config: Mapping[str, Any], max_model_len: int | None = None, *, sizes_only: bool = False
+) -> DecoderConfig:
     """Read config.json.
 
     Args:
         config: its JSON object.
         max_model_len: the longest context that will be served, in tokens; it decides the factors
-            of longrope (see `rope_settings`). None: all that the checkpoint supports.
+            of longrope (see `rope_formulas`). None: all that the checkpoint supports.
+        sizes_only: the result is to be measured, not to be run: without rotary frequencies, and
+            without torch.
 
     Raises: StartError(unsupported), naming the architecture or the setting and the reason.
     """
@@ -57,7 +61,7 @@ def parse_config(config: Mapping[str, Any], max_model_len: int | None = None) ->
     family = ARCHITECTURES.get(name)
     if family is None:
         raise unsupported(f"The architecture {name} is not one that the native decoder runs")
-    settings = Settings(config)
+    settings = Settings(config, sizes_only=sizes_only)
     try:
         decoder = replace(family(settings, max_model_len), architecture=name)
     except (ArithmeticError, ValueError) as error:
@@ -68,10 +72,10 @@ def parse_config(config: Mapping[str, Any], max_model_len: int | None = None) ->
     return decoder
 
 
-def supports(config: Mapping[str, Any]) -> str | None:
+def supports(config: Mapping[str, Any], *, sizes_only: bool = False) -> str | None:
     """Why the native decoder cannot run this config.json; None: it can."""
     try:
-        parse_config(config)
+        parse_config(config, sizes_only=sizes_only)
     except StartError as error:
         return error.message
     return None

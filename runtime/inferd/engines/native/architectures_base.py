@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from inferd.engines.native.decoder_config import DecoderConfig, LayerSpec, MoESpec
 from inferd.engines.native.decoder_settings import Settings
@@ -13,7 +14,9 @@ from inferd.engines.native.rope_settings import (
     overlaid,
     parse_rope,
 )
-from inferd_kernels.activation import Kind as Activation
+
+if TYPE_CHECKING:  # torch comes with it, and a plan has no need of that
+    from inferd_kernels.activation import Kind as Activation
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",
@@ -174,7 +177,11 @@ def with_local_rope(
     config: Settings, base: DecoderConfig, local: Settings, theta: float
 ) -> DecoderConfig:
     """Give the sliding layers a rope of their own; `theta` is its base where it names none."""
-    own = Settings({"max_position_embeddings": base.max_position}, config.where)
+    own = Settings(
+        {"max_position_embeddings": base.max_position},
+        config.where,
+        sizes_only=config.sizes_only,
+    )
     rope = parse_rope(own, local, head_dim=base.head_dim, served=None, theta=theta)
     layers = tuple(replace(layer, rope=rope) if layer.window else layer for layer in base.layers)
     return replace(base, layers=layers)

@@ -8,74 +8,21 @@ that replacing a checkpoint on disk cannot harm a running model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from inferd.engines.native.parameters import Param, Source, bad_weights
 from inferd.errors import StartError
-from inferd.weights import TensorInfo, read_header, weight_files
+from inferd.weights import TensorInfo
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 OnProgress = Callable[[int, int], None]
 """(bytes read, bytes in all), counted in the checkpoint's own dtypes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A tensor that a parameter needs from the checkpoint."""
-
-    name: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    """A parameter of the model, made of one tensor or several, one after another in memory.
-
-    `layouts` are the ways in which checkpoints hold it, the usual one first; for instance
-    ((q, k, v), (qkv,)).
-    """
-
-    key: str
-    shape: tuple[int, ...]
-    layouts: tuple[tuple[Source, ...], ...]
-    dtype: torch.dtype | None = None  # None: the model's
-    offset: float = 0.0  # added to every element
-
-
-def bad_weights(message: str) -> StartError:
-    return StartError("bad_weights", message, hint="Download the checkpoint again.")
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a model's folder. Raises StartError(not_found or bad_weights)."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StartError("not_found", f"There is no config.json in {folder}") from None
-    except (OSError, ValueError) as error:
-        raise bad_weights(f"{path} cannot be read: {error}") from None
-    if not isinstance(config, dict):
-        raise bad_weights(f"{path} is not a JSON object")
-    return config
-
-
-def read_headers(folder: Path) -> dict[str, TensorInfo]:
-    """Name → what and where, for every tensor of the checkpoint. Reads no weights.
-
-    Raises StartError, as `weight_files` and `read_header` do.
-    """
-    tensors: dict[str, TensorInfo] = {}
-    for file in weight_files(folder):
-        tensors.update(read_header(file))
-    return tensors
 
 
 def load(
@@ -107,7 +54,9 @@ def load(
     reader = _Reader(headers)
     tensors = {}
     for param in params:
-        tensor = torch.empty(param.shape, dtype=param.dtype or dtype, device=device)
+        tensor = torch.empty(
+            param.shape, dtype=torch.float32 if param.float32 else dtype, device=device
+        )
         flat, start = tensor.view(-1), 0
         for source in chosen[param.key]:
             part = reader.read(source.name).reshape(-1)

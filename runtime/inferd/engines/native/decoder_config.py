@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from inferd.engines.native.model import KVSpec
-from inferd_kernels.activation import Kind as Activation
+from inferd.engines.native.kv_spec import KVSpec
+
+if TYPE_CHECKING:  # torch comes with it, and a plan has no need of that
+    from inferd_kernels.activation import Kind as Activation
 
 
 @dataclass(frozen=True, slots=True)

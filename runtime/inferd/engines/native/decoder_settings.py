@@ -55,13 +55,17 @@ class Settings:
     Args:
         values: the object.
         where: what it is called in messages.
+        sizes_only: only the sizes in it matter; no tables of numbers are computed.
 
     Every method raises StartError(unsupported) when the value is missing or of another type.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: str = "config.json") -> None:
+    def __init__(
+        self, values: Mapping[str, Any], where: str = "config.json", *, sizes_only: bool = False
+    ) -> None:
         self.values = values
         self.where = where
+        self.sizes_only = sizes_only
         self.read: set[str] = set()
 
     def raw(self, key: str, default: Any = None) -> Any:

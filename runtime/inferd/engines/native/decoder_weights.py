@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
-from inferd.engines.native.checkpoint import Param, Source
 from inferd.engines.native.decoder_config import DecoderConfig, MoESpec
+from inferd.engines.native.parameters import Param, Source
 
 
 def parameters(config: DecoderConfig) -> list[Param]:
@@ -122,7 +120,7 @@ def _single(key: str, name: str, shape: tuple[int, ...]) -> Param:
 def _norm(config: DecoderConfig, key: str, name: str, size: int) -> Param:
     """Norm weights are kept in float32 with the offset added, whatever the model's dtype."""
     sources = ((Source(name, (size,)),),)
-    return Param(key, (size,), sources, dtype=torch.float32, offset=config.norm_offset)
+    return Param(key, (size,), sources, float32=True, offset=config.norm_offset)
 
 
 def _fused(

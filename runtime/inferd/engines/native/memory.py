@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import torch
-
 from inferd.engines.base import EngineSpec
-from inferd.engines.native.checkpoint import read_headers
-from inferd.engines.native.model import KVSpec
+from inferd.engines.native.kv_spec import NUMBER_TYPES, KVSpec, NumberType
+from inferd.engines.native.parameters import read_headers
 from inferd.errors import StartError
 from inferd.units import human_bytes
 
@@ -42,7 +40,7 @@ class Budget:
 def plan_kv(
     spec: EngineSpec,
     kv_specs: Iterable[KVSpec],
-    dtype: torch.dtype,
+    dtype: NumberType,
     max_position: int,
     budget: Budget,
 ) -> KVPlan:
@@ -125,12 +123,12 @@ def _given(asked: int, free: int) -> Budget:
     return Budget(asked, free)
 
 
-def check_weights(folder: Path, dtype: torch.dtype | None, free: int) -> None:
+def check_weights(folder: Path, dtype: NumberType | None, free: int) -> None:
     """Raise StartError(out_of_memory) if the weights alone exceed `free` bytes of the device."""
     needed = weight_bytes(folder, dtype)
     if needed <= free:
         return
-    halved = weight_bytes(folder, torch.bfloat16)
+    halved = weight_bytes(folder, NUMBER_TYPES["bfloat16"])
     raise StartError(
         "out_of_memory",
         f"The weights need {human_bytes(needed)}, and {human_bytes(free)} are free",
@@ -140,7 +138,7 @@ def check_weights(folder: Path, dtype: torch.dtype | None, free: int) -> None:
     )
 
 
-def weight_bytes(folder: Path, dtype: torch.dtype | None) -> int:
+def weight_bytes(folder: Path, dtype: NumberType | None) -> int:
     """Bytes of all tensors in the folder's checkpoint, once they are of `dtype`."""
     return sum(
         info.num_bytes if dtype is None else prod(info.shape) * dtype.itemsize

@@ -10,9 +10,9 @@ import torch
 from inferd.engines.base import EngineSpec
 from inferd.engines.native import memory
 from inferd.engines.native.architectures import parse_config, supports
-from inferd.engines.native.checkpoint import read_config
 from inferd.engines.native.decoder import DTYPES, checkpoint_dtype
 from inferd.engines.native.model import KVSpec
+from inferd.engines.native.parameters import read_config
 from inferd.engines.native.start import free_bytes, pick_device, pick_dtype
 from inferd.errors import StartError
 from inferd.weights import weight_files

@@ -12,9 +12,9 @@ from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.native import memory
 from inferd.engines.native.architectures import parse_config, supports
 from inferd.engines.native.batching import Batcher, allocate_kv
-from inferd.engines.native.checkpoint import read_config
 from inferd.engines.native.decoder import DTYPES, load_decoder
 from inferd.engines.native.model import Model
+from inferd.engines.native.parameters import read_config
 from inferd.errors import StartError
 from inferd_scheduler import SchedulerConfig, Step, Work
 
@@ -70,6 +70,7 @@ def scheduler_config(spec: EngineSpec, plan: memory.KVPlan) -> SchedulerConfig:
             max_queue_requests=spec.max_queue_requests,
             max_queue_tokens=spec.max_queue_tokens,
             prefix_cache=spec.prefix_cache,
+            max_adapters=spec.max_adapters,
         )
     except ValueError as error:
         narrow = 1 <= spec.max_batch_tokens < spec.max_batch_size
