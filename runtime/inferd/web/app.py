@@ -17,6 +17,7 @@ from inferd.adapters.table import Adapters
 from inferd.admission import Admission
 from inferd.announce import ADAPTER, SERVED_BY
 from inferd.auth import Auth
+from inferd.deployments import Deployments
 from inferd.metrics import Metrics
 from inferd.registry import Registry
 from inferd.service import Service
@@ -26,6 +27,7 @@ from inferd.web.adapters import admin, lora_model, vllm
 from inferd.web.anthropic import messages as anthropic_messages
 from inferd.web.anthropic import models as anthropic_models
 from inferd.web.deepinfra import text as deepinfra_text
+from inferd.web.deploy import endpoints as deploy
 from inferd.web.docs import endpoints as documentation
 from inferd.web.errors import NoRoute, WrongMethod
 from inferd.web.middleware import Authenticate, BodyLimit, ErrorBoundary, RequestId
@@ -47,6 +49,7 @@ APIS = (
     admin,
     vllm,
     lora_model,
+    deploy,
     health,
 )
 """Each brings its `routes`; the first that matches a path answers."""
@@ -60,6 +63,7 @@ def create_app(
     auth: Auth,
     *,
     adapters: Adapters | None = None,
+    deployments: Deployments | None = None,
     paths: PathPolicy = PathPolicy(),  # noqa: B008 (frozen)
     max_body_bytes: int = MAX_BODY_BYTES,
     cors_origins: Sequence[str] = (),
@@ -69,12 +73,13 @@ def create_app(
 
     Args:
         adapters: without, there are no routes that load any.
+        deployments: without, there are no routes that make or change any.
         paths: which folders of the server callers may name; none by default.
         max_body_bytes: larger bodies get 413.
         cors_origins: web pages that may call from a browser; none by default.
         now: Unix time in seconds.
     """
-    parts = Parts(service, registry, admission, metrics, adapters, paths, now)
+    parts = Parts(service, registry, admission, metrics, adapters, deployments, paths, now)
     middleware = [
         Middleware(RequestId),
         Middleware(ErrorBoundary),

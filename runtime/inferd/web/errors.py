@@ -99,13 +99,16 @@ class WrongMethod(CallerError):
         self.allow = allow
 
 
+_NATIVE = ("/v1/inference/", "/v1/deploy")  # below /v1
+
+
 def family_of(path: str) -> Family:
     """Which family's errors `path` speaks; decided for unknown paths too."""
     if path == "/v1/messages" or path.startswith(("/v1/messages/", "/anthropic/")):
         return "anthropic"
     if path in ("/tokenize", "/detokenize"):
         return "openai"
-    native = path.startswith("/v1/inference/") or not path.startswith("/v1/")
+    native = path.startswith(_NATIVE) or not path.startswith("/v1/")
     return "native" if native else "openai"
 
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from inferd.adapters.table import Adapters
 from inferd.admission import Admission
+from inferd.deployments import Deployments
 from inferd.errors import InferdError
 from inferd.metrics import Metrics
 from inferd.registry import Registry
@@ -30,6 +31,7 @@ class Parts:
 
     Args:
         adapters: None: there are none, nor routes to load any.
+        deployments: None: there are no routes to make or change any.
         paths: which folders of the server callers may name.
         now: Unix time in seconds.
     """
@@ -39,6 +41,7 @@ class Parts:
     admission: Admission
     metrics: Metrics
     adapters: Adapters | None
+    deployments: Deployments | None
     paths: PathPolicy
     now: Callable[[], float]
 

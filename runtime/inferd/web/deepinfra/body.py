@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -29,10 +30,16 @@ _TRAILING_COMMA = re.compile(rb'("(?:[^"\\]|\\.)*+"?)|,(?=\s*+[}\]])', re.DOTALL
 
 
 class NativeSchema(Generic[T]):
-    """What a native route's bodies must be: the fields of the struct `kind`."""
+    """What a native route's bodies must be: the fields of the struct `kind`.
 
-    def __init__(self, kind: type[T]) -> None:
-        self._schema = Schema(kind, strict=False)
+    Args:
+        refused: more fields that are not supported, with the values that ask for nothing.
+    """
+
+    def __init__(
+        self, kind: type[T], *, refused: Mapping[str, tuple[object, ...]] = MappingProxyType({})
+    ) -> None:
+        self._schema = Schema(kind, refused=refused, strict=False)
         self._form = FormFields(kind)
 
     async def values(self, exchange: Exchange) -> Values:
