@@ -53,7 +53,7 @@ class Tenant(Protocol):
     def resume(self) -> None:
         """Those that wait go on; they wake the model if it sleeps."""
 
-    async def sleep(self, level: SleepLevel) -> None:
+    async def sleep(self, level: SleepLevel) -> object:
         """Give memory back, by `shrink` (level 1) or `release` (level 2) of every reservation.
 
         Only while it is paused and nothing runs. What it still asks of the room meanwhile it need
@@ -348,7 +348,7 @@ def _eviction(candidate: Candidate, level: SleepLevel, lacks: Mapping[str, int])
     return Eviction(candidate.name, level, gain.get(device, 0), candidate.why)
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:
     """Await `work`; a cancellation waits until it is done, since halves of it would be worse."""
     task = asyncio.ensure_future(work)
     try:
