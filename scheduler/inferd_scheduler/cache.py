@@ -76,6 +76,11 @@ class KVCache:
         request.filled = 0
         request.pending = request.total
 
+    def forget(self) -> None:
+        """No block's content is to be found again; nobody holds any."""
+        for block in self.pool.free_blocks():
+            self.prefixes.forget(block)
+
     def check(self, holders: Iterable[Request]) -> None:
         """The reference counts are exactly the holders' block tables."""
         self.pool.check()

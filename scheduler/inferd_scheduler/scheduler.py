@@ -162,6 +162,14 @@ class Scheduler:
         """
         return self._slots.forget(adapter)
 
+    def forget_all(self) -> None:
+        """The memory behind blocks and slots is gone: nothing of it is found again. Only while
+        nothing waits or runs; counts go on."""
+        assert not self._requests, "requests wait or run"
+        self._cache.forget()
+        for adapter in self._slots.resident:
+            self._slots.forget(adapter)
+
     @property
     def has_work(self) -> bool:
         """Whether a request waits or runs, that is, whether `plan` would return a step."""

@@ -7,16 +7,15 @@ Some tokens are faults: see SOUR, POISON and RAISE.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from types import MappingProxyType
 
 import torch
 
 from inferd.engines.native.model import Batch, KVSpec
 from inferd_kernels import layout
 from inferd_kernels.kv_write import kv_write
-from inferd_kernels.lora import LoraModule, LoraSegments
+from inferd_kernels.lora import LoraSegments
 
 VOCAB = 50
 SOUR = 47  # asking for logits after a context that holds this token raises
@@ -36,7 +35,7 @@ class HashModel:
     kv_specs = (KVSpec(1, 2),)
     weight_bytes = 0
     weights: tuple[torch.Tensor, ...] = ()
-    lora_modules: Mapping[str, LoraModule] = MappingProxyType({})
+    adaptable = None
 
     def __init__(self) -> None:
         self.steps: list[list[int]] = []  # tokens per sequence of each step

@@ -11,7 +11,7 @@ from concurrent.futures import wait
 import pytest
 from llguidance import LLMatcher
 
-from inferd.engines.native import core as native_core
+from inferd.engines.native import intake
 from inferd.engines.native import grammars as native_grammars
 from inferd.engines.native.constraint import PATIENCE_S, TOO_SLOW
 from inferd.engines.native.core import NativeCore
@@ -161,7 +161,7 @@ def test_too_many_compiling_requests_are_refused(gate: Gate) -> None:
 
 
 def test_a_grammar_has_so_long_to_compile(gate: Gate) -> None:
-    times = iter([0.0, native_core.COMPILE_S + 1, native_core.COMPILE_S + 1])
+    times = iter([0.0, intake.COMPILE_S + 1, intake.COMPILE_S + 1])
     core = gated(gate, clock=times)
     core.submit(submit("a", 'start: "ab"'))
     (failed,) = core.step()

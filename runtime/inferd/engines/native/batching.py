@@ -9,7 +9,10 @@ import torch
 
 from inferd.engines.native.model import Batch, KVSpec
 from inferd_kernels import layout
+from inferd_kernels.lora import segments
 from inferd_scheduler import Step, Work
+
+PAGE_BYTES = 4096  # the smallest in use; larger ones are touched more often
 
 KVCache = tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
@@ -28,6 +31,14 @@ def allocate_kv(
         )
         for spec in specs
     )
+
+
+def touch(kv_cache: KVCache) -> None:
+    """Have the system give every page of a cache in main memory now, so that what is reserved is
+    there when it is needed, and counted as taken."""
+    for tensor in (tensor for pair in kv_cache for tensor in pair):
+        if tensor.device.type == "cpu":
+            tensor.view(-1)[:: PAGE_BYTES // tensor.itemsize] = 0
 
 
 class Batcher:
@@ -56,10 +67,13 @@ class Batcher:
         ends = sizes.cumsum()
         positions = np.arange(step.num_tokens) + (starts - ends + sizes).repeat(sizes)
         block, offset = np.divmod(positions, self._block_size)
-        slots = self._tables[rows.repeat(sizes), block].astype(np.int64) * self._block_size + offset
+        places = (
+            self._tables[rows.repeat(sizes), block].astype(np.int64) * self._block_size + offset
+        )
         seq_lens = starts + sizes
         longest = int(seq_lens.max())
         tokens = chain.from_iterable(work.tokens for work in works)
+        slots = [work.slot for work in works]
 
         def put(array: np.ndarray, dtype: type[np.generic]) -> torch.Tensor:
             return torch.from_numpy(array.astype(dtype, copy=False)).to(device)
@@ -67,13 +81,14 @@ class Batcher:
         return Batch(
             input_ids=put(np.fromiter(tokens, np.int64, step.num_tokens), np.int64),
             positions=put(positions, np.int64),
-            slot_mapping=put(slots, np.int64),
+            slot_mapping=put(places, np.int64),
             block_tables=put(self._tables[rows, : -(-longest // self._block_size)], np.int32),
             cu_seqlens_q=put(np.concatenate(([0], ends)), np.int32),
             seq_lens=put(seq_lens, np.int32),
             max_seqlen_q=int(sizes.max()),
             max_seqlen_k=longest,
             kv_cache=self.kv_cache,
+            segments=segments(slots, sizes.tolist(), device) if max(slots) >= 0 else None,
         )
 
     def _extend(self, work: Work) -> None:

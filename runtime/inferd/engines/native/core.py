@@ -5,25 +5,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace as changed
+
 from inferd.engines.base import AdapterNews, EngineSpec, Progress
-from inferd.engines.native.batching import Batcher, allocate_kv
-from inferd.engines.native.constraint import Constraint
+from inferd.engines.native.adapters.reading import read
+from inferd.engines.native.adapters.slots import Slots
+from inferd.engines.native.adapters.table import Adapters, Read
+from inferd.engines.native.batching import Batcher, KVCache, allocate_kv, touch
 from inferd.engines.native.grammars import Grammars
+from inferd.engines.native.intake import Arrival, Intake, fail_of
 from inferd.engines.native.model import Model
-from inferd.engines.native.pending import Pending, PendingRequests
+from inferd.engines.native.report import MemoryGauge, describe, kv_bytes
+from inferd.engines.native.resting import Rest
 from inferd.engines.native.runner import Outcome, Runner
 from inferd.engines.native.sequences import Sequence
 from inferd.engines.native.start import start
+from inferd.engines.native.timeline import Timeline
 from inferd.engines.native.validation import refusal
 from inferd.engines.native.vocabulary import of_checkpoint
-from inferd.errors import BusyError, InferdError, InvalidRequest, StartError
+from inferd.errors import InferdError, InvalidRequest, StartError
 from inferd.messages import (
-    AdapterDropped,
-    AdapterFailed,
     Awake,
-    Begun,
     EngineInfo,
     EngineStats,
     Event,
@@ -46,49 +52,11 @@ from inferd_scheduler import (
     Scheduled,
     Scheduler,
     SchedulerConfig,
+    Step,
     Token,
 )
 
-PENDING_WAIT_S = 0.01  # so late may a command be seen while nothing but compilers work
-COMPILE_S = 30.0  # beside a busy machine's other work; the limits allow a second by itself
-
 _log = logging.getLogger("inferd.engines.native")
-
-
-class Timeline:
-    """When what happened to one request, in the clock's seconds."""
-
-    __slots__ = (
-        "cached_tokens",
-        "first_token",
-        "last_token",
-        "num_prompt",
-        "queued_s",
-        "submitted",
-    )
-
-    def __init__(self, submitted: float, num_prompt: int) -> None:
-        self.submitted = submitted
-        self.num_prompt = num_prompt
-        self.queued_s = 0.0
-        self.cached_tokens = 0
-        self.first_token: float | None = None
-        self.last_token = 0.0
-
-    def token(self, now: float) -> Begun | None:
-        """Note a token that came now; what led to it if it is the first."""
-        self.last_token = now
-        if self.first_token is not None:
-            return None
-        self.first_token = now
-        return Begun(
-            self.queued_s, now - self.submitted - self.queued_s, max(0, self.cached_tokens)
-        )
-
-    @property
-    def decode_s(self) -> float:
-        """First token → last."""
-        return 0.0 if self.first_token is None else self.last_token - self.first_token
 
 
 class NativeCore:
@@ -109,21 +77,36 @@ class NativeCore:
         clock: Callable[[], float] = time.monotonic,
         load_s: float = 0.0,
         grammars: Grammars | None = None,
+        max_adapter_rank: int = 64,
+        adapter_host_bytes: int = 1 << 30,
     ) -> None:
-        kv_cache = allocate_kv(
-            model.kv_specs, config.num_blocks, config.block_size, model.dtype, model.device
-        )
+        if model.adaptable is None:
+            config = replace(config, max_adapters=0)
+        self._model = model
+        self._config = config
         max_blocks = -(-config.max_model_len // config.block_size)
-        batcher = Batcher(kv_cache, config.block_size, config.max_batch_size, max_blocks)
-        self._runner = Runner(model, batcher)
+        self._batcher = Batcher(
+            self._allocate_kv(), config.block_size, config.max_batch_size, max_blocks
+        )
+        self._runner = Runner(model, self._batcher)
         self._scheduler = Scheduler(config)
-        self._grammars = grammars
-        self._pending = PendingRequests()
+        self._rest = Rest(model.weights, model.device)
+        self._gauge = MemoryGauge(model.device)
+        modules = {} if model.adaptable is None else model.adaptable.modules
+        self._slots = Slots(modules, config.max_adapters, model.device)
+        self._adapters = Adapters(
+            reader(model, max_adapter_rank) if config.max_adapters else None,
+            host_bytes=adapter_host_bytes,
+            evict=self._evict,
+        )
+        self._intake = Intake(grammars, self._adapters, clock, config.max_queue_requests)
         self._clock = clock
         self._timelines: dict[str, Timeline] = {}
-        self._news: list[AdapterNews] = []
         self._prompt_tokens = self._output_tokens = 0
-        self._info = describe(model, config, load_s)
+        info = describe(model, config, load_s)
+        rank = max_adapter_rank if config.max_adapters else 0
+        self._info = changed(info, max_adapter_rank=rank)
+        self._info = changed(self._info, memory=self._memory(fresh=True))
 
     @property
     def info(self) -> EngineInfo:
@@ -131,57 +114,71 @@ class NativeCore:
 
     @property
     def busy(self) -> bool:
-        return self._scheduler.has_work or len(self._pending) > 0
+        return self._scheduler.has_work or len(self._intake) > 0 or self._adapters.busy
 
     def submit(self, submit: Submit) -> list[Event]:
         wrong = refusal(submit, self._info.vocab_size)
-        if submit.request_id in self._pending:
+        if submit.request_id in self._intake:
             wrong = f"request_id: {submit.request_id!r} is in use"
         if wrong is not None:
             return [Fail(submit.request_id, "invalid", wrong)]
-        if submit.grammar:
-            return self._compile(submit)
-        return self._accept(submit, self._clock(), None)
+        try:
+            arrival = self._intake.add(submit)
+        except InferdError as error:
+            return [fail_of(submit.request_id, error)]
+        return [] if arrival is None else self._accept(arrival)
 
     def abort(self, request_id: str) -> list[Event]:
-        if self._pending.remove(request_id) is not None:
+        if self._intake.remove(request_id):
             return [Finish(request_id, "abort")]
         now = self._clock()
         return self._translate(self._scheduler.abort(request_id, now), Outcome(), now)
 
     def step(self) -> list[Event]:
-        messages = self._take_compiled()
+        messages = self._intake.take(self._accept, idle=not self._scheduler.has_work)
         step = self._scheduler.plan(self._clock())
         if step is None:
             return messages
+        wrong = self._fill_slots(step)
         outcome = self._runner.run(step)
+        for work in step.works if wrong else ():
+            if work.slot in wrong:
+                outcome.fail(work.request_id, f"filling slot {work.slot}: {wrong[work.slot]!r}")
         now = self._clock()
         events = self._scheduler.commit(step, outcome.result(step), now)
-        return messages + self._translate(events, outcome, now)
+        messages += self._translate(events, outcome, now)
+        for slot, adapter in step.slot_loads if wrong else ():
+            if slot in wrong:
+                self._scheduler.forget_adapter(adapter)  # it is not there
+        return messages
 
     def load_adapter(self, load: LoadAdapter) -> None:
-        message = f"the {self._info.runner} runner takes no adapters"
-        self._news.append(AdapterFailed(load.adapter, "unsupported", message))
+        self._adapters.load(load)
 
     def drop_adapter(self, adapter: str) -> None:
-        self._news.append(AdapterDropped(adapter))
+        self._adapters.drop(adapter)
 
     def adapter_news(self) -> list[AdapterNews]:
-        news, self._news = self._news, []
-        return news
+        return self._adapters.news()
 
     def sleep(self) -> Slept:
         assert not self.busy, "something runs or waits"
-        return Slept(MemoryUse(weights=self._info.weight_bytes))
+        self._scheduler.forget_all()
+        self._slots.clear_all()
+        self._batcher.kv_cache = ()
+        self._rest.leave_device()
+        return Slept(self._memory(fresh=True))
 
     def wake(self) -> Awake:
-        return Awake(self._info.memory)
+        self._rest.return_to_device()
+        self._batcher.kv_cache = self._allocate_kv()
+        return Awake(self._memory(fresh=True))
 
     def stats(self) -> EngineStats:
         stats = self._scheduler.stats()
         return EngineStats(
             running=stats.num_running,
-            waiting=stats.num_waiting + len(self._pending),
+            waiting=stats.num_waiting + len(self._intake),
             kv_blocks_used=stats.num_blocks - stats.num_free_blocks,
             kv_blocks_total=stats.num_blocks,
             steps=stats.total_steps,
@@ -190,6 +187,11 @@ class NativeCore:
             prefix_hits=stats.total_prefix_hits,
             prompt_tokens=self._prompt_tokens,
             output_tokens=self._output_tokens,
+            memory=self._memory(),
+            adapters_held=len(self._adapters),
+            adapters_in_slots=stats.num_adapters,
+            adapter_loads=stats.total_adapter_loads,
+            adapter_evictions=stats.total_adapter_evictions,
         )
 
     def check(self) -> None:
@@ -197,69 +199,64 @@ class NativeCore:
         stats = self._scheduler.stats()
         assert len(self._timelines) == stats.num_running + stats.num_waiting
         assert self._runner.sequences.keys() == self._timelines.keys()
-        assert not any(request_id in self._pending for request_id in self._timelines)
+        assert not any(request_id in self._intake for request_id in self._timelines)
+        running = (each.adapter for each in self._runner.sequences.values())
+        self._adapters.check(self._intake.adapters(), [name for name in running if name])
 
     def close(self) -> None:
-        for request_id in [*self._timelines, *self._pending]:
+        for request_id in [*self._timelines, *self._intake]:
             self.abort(request_id)
         self._runner.close()
-        if self._grammars is not None:
-            self._grammars.close()
+        self._adapters.close()
+        self._intake.close()
 
-    def _compile(self, submit: Submit) -> list[Event]:
-        """Let its grammar be compiled; `_take_compiled` goes on with it."""
-        if self._grammars is None:
-            message = "this engine has no tokenizer, which grammars need"
-            return [Fail(submit.request_id, "invalid", message, param="grammar")]
-        if len(self._pending) >= self._scheduler.config.max_queue_requests:
-            message = f"{len(self._pending)} requests wait for their grammars"
-            return [Fail(submit.request_id, "overloaded", message)]
-        try:
-            compiled = self._grammars.compile(submit.grammar)
-        except BusyError as busy:
-            return [Fail(submit.request_id, "overloaded", busy.message)]
-        self._pending.add(Pending(submit, compiled, self._clock()))
-        return []
+    def _allocate_kv(self) -> KVCache:
+        model, config = self._model, self._config
+        kv_cache = allocate_kv(
+            model.kv_specs, config.num_blocks, config.block_size, model.dtype, model.device
+        )
+        touch(kv_cache)
+        return kv_cache
 
-    def _take_compiled(self) -> list[Event]:
-        """Go on with the requests whose grammars are ready; without other work, wait a little."""
-        if not self._pending:
-            return []
-        if not self._scheduler.has_work:
-            self._pending.wait(PENDING_WAIT_S)
-        messages: list[Event] = []
-        for pending in self._pending.take(before=self._clock() - COMPILE_S):
-            messages += self._begin(pending)
-        return messages
+    def _memory(self, *, fresh: bool = False) -> MemoryUse:
+        on_cpu = self._model.device.type == "cpu"
+        asleep = not self._batcher.kv_cache
+        return self._gauge.read(
+            weights=0 if asleep and not on_cpu else self._info.weight_bytes,
+            kv_cache=0 if asleep else self._info.kv_cache_bytes,
+            adapters=self._adapters.host_bytes if on_cpu else self._slots.num_bytes,
+            fresh=fresh,
+        )
 
-    def _begin(self, pending: Pending) -> list[Event]:
-        submit = pending.submit
-        if not pending.compiled.done():
-            message = f"the grammar took more than {COMPILE_S:.0f} s to compile"
-            return [Fail(submit.request_id, "invalid", message, param="grammar")]
-        try:
-            compiled = pending.compiled.result()
-            constraint = compiled.begin(submit.sampling.stop_token_ids, submit.output)
-        except InvalidRequest as error:
-            return [Fail(submit.request_id, "invalid", error.message, param="grammar")]
-        except Exception as error:
-            _log.exception("compiling the grammar of %s failed", submit.request_id)
-            message = "The engine failed on this request's grammar"
-            return [Fail(submit.request_id, "engine", message, repr(error))]
-        return self._accept(submit, pending.submitted, constraint)
-
-    def _accept(
-        self, submit: Submit, submitted: float, constraint: Constraint | None
-    ) -> list[Event]:
+    def _accept(self, arrival: Arrival) -> list[Event]:
         """Hand a request to the scheduler."""
-        sequence = Sequence(submit, constraint)  # before anything changes, should it raise
+        submit = arrival.submit
+        sequence = Sequence(submit, arrival.constraint)  # before anything changes, should it raise
         try:
-            self._scheduler.submit(to_request(submit), submitted)
+            self._scheduler.submit(to_request(submit), arrival.submitted)
         except Refused as refused:
             return [Fail(submit.request_id, refused.code, refused.message)]
         self._runner.sequences[submit.request_id] = sequence
-        self._timelines[submit.request_id] = Timeline(submitted, len(submit.prompt))
+        self._timelines[submit.request_id] = Timeline(arrival.submitted, len(submit.prompt))
+        if submit.adapter:
+            self._adapters.begin(submit.adapter)
         return []
+
+    def _fill_slots(self, step: Step) -> dict[int, Exception]:
+        """Put into slots what the step needs there; what went wrong, by slot."""
+        wrong: dict[int, Exception] = {}
+        for slot, adapter in step.slot_loads:
+            try:
+                self._slots.fill(slot, adapter, self._adapters.factors(adapter))
+            except RuntimeError as error:  # torch's, from the device's allocator
+                _log.exception("putting %s into slot %d failed", adapter, slot)
+                wrong[slot] = error
+        return wrong
+
+    def _evict(self, adapter: str) -> None:
+        """Out of its slot; nothing runs with it."""
+        assert self._scheduler.forget_adapter(adapter), f"{adapter} is still in use"
+        self._slots.remove(adapter)
 
     def _translate(self, events: list[SchedulerEvent], outcome: Outcome, now: float) -> list[Event]:
         """The scheduler's events as messages, with what the runner knows about them."""
@@ -306,14 +303,15 @@ class NativeCore:
         grammar = self._runner.sequences[event.request_id].grammar
         self._forget(event.request_id)
         if isinstance(error, InvalidRequest):
-            if self._grammars is not None:
-                self._grammars.forget(grammar)
+            self._intake.forget_grammar(grammar)
             return Fail(event.request_id, "invalid", event.message, param=error.param or "")
         log = "" if error is None else str(error)
         return Fail(event.request_id, event.code, event.message, log)
 
     def _forget(self, request_id: str) -> Timeline:
-        del self._runner.sequences[request_id]
+        sequence = self._runner.sequences.pop(request_id)
+        if sequence.adapter:
+            self._adapters.end(sequence.adapter)
         return self._timelines.pop(request_id)
 
 
@@ -329,29 +327,21 @@ def to_request(submit: Submit) -> Request:
         caller=submit.caller,
         priority=submit.priority,
         salt=submit.cache_salt,
+        adapter=submit.adapter,
         reuse_prefix=sampling.prompt_logprobs is None,  # a cached position has no logits
         min_tokens=sampling.min_tokens,
     )
 
 
-def describe(model: Model, config: SchedulerConfig, load_s: float) -> EngineInfo:
-    """What the engine tells about itself."""
-    per_token = sum(spec.bytes_per_token(model.dtype) for spec in model.kv_specs)
-    return EngineInfo(
-        engine="native",
-        architecture=model.architecture,
-        runner=model.runner,
-        vocab_size=model.vocab_size,
-        max_model_len=config.max_model_len,
-        max_batch_size=config.max_batch_size,
-        max_batch_tokens=config.max_batch_tokens,
-        block_size=config.block_size,
-        num_blocks=config.num_blocks,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.device),
-        weight_bytes=model.weight_bytes,
-        kv_cache_bytes=per_token * config.num_blocks * config.block_size,
-        load_s=load_s,
+def reader(model: Model, max_rank: int) -> Read:
+    """What reads adapters for a model that takes them."""
+    assert model.adaptable is not None
+    return partial(
+        read,
+        base=model.adaptable,
+        dtype=model.dtype,
+        max_rank=max_rank,
+        pinned=model.device.type == "cuda",
     )
 
 
@@ -361,9 +351,16 @@ def create(spec: EngineSpec, on_progress: Callable[[Progress], None]) -> NativeC
     model, config = start(spec, on_progress)
     grammars = Grammars(of_checkpoint(Path(spec.model), model.vocab_size))
     try:
-        return NativeCore(model, config, load_s=time.monotonic() - began, grammars=grammars)
+        return NativeCore(
+            model,
+            config,
+            load_s=time.monotonic() - began,
+            grammars=grammars,
+            max_adapter_rank=spec.max_adapter_rank,
+            adapter_host_bytes=spec.adapter_host_bytes,
+        )
     except RuntimeError as error:  # torch's, from either device's allocator
-        needed = describe(model, config, 0.0).kv_cache_bytes
+        needed = kv_bytes(model, config)
         raise StartError(
             "out_of_memory",
             f"The KV cache's {human_bytes(needed)} could not be allocated",

@@ -10,13 +10,15 @@ from typing import TypeVar
 import torch
 from torch.nn import functional
 
-from inferd.engines.native.adapters.sites import EMBEDDING, HEAD, sites
+from inferd.engines.native.adapters.base import EMBEDDING, HEAD, Adaptable
+from inferd.engines.native.adapters.sites import sites
 from inferd.engines.native.architectures import parse_config
-from inferd.engines.native.checkpoint import OnProgress, load, read_config, read_headers
+from inferd.engines.native.checkpoint import OnProgress, load
 from inferd.engines.native.decoder_config import DecoderConfig, RopeSpec
 from inferd.engines.native.decoder_weights import is_ignored, parameters
 from inferd.engines.native.layers import build_layer, enter
 from inferd.engines.native.model import Batch, KVSpec
+from inferd.engines.native.parameters import read_config, read_headers
 from inferd.engines.native.rope import RopeTable
 from inferd.errors import StartError
 from inferd_kernels.linear import linear_f32
@@ -55,14 +57,13 @@ class Decoder:
         self.kv_specs: tuple[KVSpec, ...] = config.kv_specs
         self.weights: Sequence[torch.Tensor] = list(tensors.values())
         self.weight_bytes = sum(tensor.nbytes for tensor in tensors.values())
-        self.sites = sites(config)
-        self.lora_modules: Mapping[str, LoraModule] = {
-            site.key: LoraModule() for site in self.sites.values()
-        }
+        found = sites(config)
+        self._lora = {site.key: LoraModule() for site in found.values()}
         specs = {layer.rope for layer in config.layers if layer.rope is not None}
         self._ropes = {spec: RopeTable(spec, device) for spec in specs}
-        self.embedding = tensors["embedding"]
-        self.head = tensors.get("head", self.embedding)
+        self._embedding = tensors["embedding"]
+        self._head = tensors.get("head", self._embedding)
+        self.adaptable: Adaptable | None = Adaptable(found, self._lora, self._embedding, self._head)
         self._norm = tensors["norm"]
         self._embedding_scale = _embedding_scale(config, dtype)
         self._layers = [
@@ -71,7 +72,7 @@ class Decoder:
                 layer,
                 self._rope(layer.rope),
                 partial(_of_layer, tensors, i),
-                partial(_of_layer, self.lora_modules, i),
+                partial(_of_layer, self._lora, i),
             )
             for i, layer in enumerate(config.layers)
         ]
@@ -85,9 +86,9 @@ class Decoder:
     def forward(self, batch: Batch) -> torch.Tensor:
         """Write the new tokens' KV; return their final hidden states [T, hidden], normed."""
         self.reserve(batch.max_seqlen_k)
-        residual = functional.embedding(batch.input_ids, self.embedding)
+        residual = functional.embedding(batch.input_ids, self._embedding)
         if batch.segments is not None:
-            module = self.lora_modules[EMBEDDING]
+            module = self._lora[EMBEDDING]
             lora_embedding(residual, batch.input_ids, module, batch.segments)
         if self._embedding_scale != 1.0:
             residual = residual * self._embedding_scale
@@ -102,9 +103,9 @@ class Decoder:
 
         `segments`: which rows of `hidden` use which adapter.
         """
-        logits = linear_f32(hidden, self.head)
+        logits = linear_f32(hidden, self._head)
         if segments is not None:
-            lora(logits, hidden, self.lora_modules[HEAD], segments)
+            lora(logits, hidden, self._lora[HEAD], segments)
         if self.config.logit_scale != 1.0:
             logits = logits * self.config.logit_scale
         if self.config.logit_softcap:

@@ -7,7 +7,7 @@ with the model's own eager attention afterwards (`fallback_checks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from inferd.engines.native.fallback_checks import Causal
 from inferd.engines.native.memory import weight_bytes
 from inferd.engines.native.model import Batch, KVSpec
 from inferd.errors import StartError
-from inferd_kernels.lora import LoraModule, LoraSegments
+from inferd_kernels.lora import LoraSegments
 
 
 @dataclass
@@ -73,7 +73,7 @@ class TransformersModel:
         self.device: torch.device = causal.device
         self.weights = [*causal.parameters(), *causal.buffers()]
         self.weight_bytes = sum(parameter.nbytes for parameter in causal.parameters())
-        self.lora_modules: Mapping[str, LoraModule] = {}
+        self.adaptable = None
         prefix = causal.base_model_prefix
         self._layers = getattr(causal, prefix)
         self._head = causal

@@ -5,24 +5,15 @@ Both the native decoder and the transformers fallback stand behind `Model`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from inferd_kernels.lora import LoraModule, LoraSegments
-
-
-@dataclass(frozen=True, slots=True)
-class KVSpec:
-    """The shape of one layer's KV cache."""
-
-    num_kv_heads: int
-    head_dim: int  # of keys and values alike
-
-    def bytes_per_token(self, dtype: torch.dtype) -> int:
-        return 2 * self.num_kv_heads * self.head_dim * dtype.itemsize
+from inferd.engines.native.adapters.base import Adaptable
+from inferd.engines.native.kv_spec import KVSpec as KVSpec
+from inferd_kernels.lora import LoraSegments
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +72,8 @@ class Model(Protocol):
         """All of its weights on the device; whoever moves one changes its `data` in place."""
 
     @property
-    def lora_modules(self) -> Mapping[str, LoraModule]:
-        """Its layers that adapters can change, by the keys of `adapters.sites`; empty: none."""
+    def adaptable(self) -> Adaptable | None:
+        """Its layers that adapters can change; None: it takes no adapters."""
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Write the new tokens' KV; return their final hidden states [T, hidden], normed."""

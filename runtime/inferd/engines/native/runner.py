@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -15,6 +16,7 @@ from inferd.engines.native.scoring import score_outputs, score_prompt
 from inferd.engines.native.sequences import Sequence
 from inferd.errors import EngineError, InferdError, InvalidRequest
 from inferd.messages import Logprob
+from inferd_kernels.lora import LoraSegments, segments
 from inferd_kernels.sampling import adjust, sample
 from inferd_scheduler import Result, Step, Work
 
@@ -119,10 +121,20 @@ class Runner:
                 continue
             mine = hidden[end - len(work.tokens) : end]
             try:
-                score_prompt(sequence, work.start, mine, self.model.logits, self.model.vocab_size)
+                logits = partial(self._logits_of, work)
+                score_prompt(sequence, work.start, mine, logits, self.model.vocab_size)
             except Exception as error:
                 _log.exception("scoring the prompt of %s failed", work.request_id)
                 outcome.fail(work.request_id, f"scoring the prompt failed: {error!r}")
+
+    def _logits_of(self, work: Work, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits of rows of one sequence."""
+        return self.model.logits(hidden, self._segments([work], [len(hidden)]))
+
+    def _segments(self, works: Seq[Work], sizes: Seq[int]) -> LoraSegments | None:
+        """Of rows that are not a step's."""
+        slots = [work.slot for work in works]
+        return segments(slots, sizes, self.model.device) if max(slots) >= 0 else None
 
     def _sample(self, works: list[Work], hidden: torch.Tensor, outcome: Outcome) -> None:
         """Choose a token for each work from its row of `hidden`; if that fails, one by one."""
@@ -138,7 +150,7 @@ class Runner:
 
     def _sample_together(self, works: list[Work], hidden: torch.Tensor, outcome: Outcome) -> None:
         sequences = [self.sequences[work.request_id] for work in works]
-        raw = self.model.logits(hidden)
+        raw = self.model.logits(hidden, self._segments(works, [1] * len(works)))
         adjusted = adjust(raw, [sequence.adjustment() for sequence in sequences])
         # NaN and +inf show in the maximum; a row of nothing but -inf has no token to choose.
         healthy = raw.amax(-1).isfinite()

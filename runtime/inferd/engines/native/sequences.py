@@ -48,6 +48,7 @@ class Sequence:
         sampling = submit.sampling
         self.request_id = submit.request_id
         self.grammar = submit.grammar
+        self.adapter = submit.adapter
         self.constraint = constraint
         self.prompt = submit.prompt
         self.sampling = sampling

@@ -6,7 +6,7 @@ float32, checked to be finite, scaled and cast.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from inferd.engines.native.adapters.base import (
+    EMBEDDING,
+    EMBEDDING_PATH,
+    HEAD_PATH,
+    Adaptable,
+    Site,
+)
 from inferd.engines.native.adapters.settings import AdapterSettings, read_settings
-from inferd.engines.native.adapters.sites import EMBEDDING, EMBEDDING_PATH, HEAD_PATH, Site, Sites
 from inferd.engines.native.adapters.unfit import Unfit, invalid, unsupported
 from inferd.errors import StartError
 from inferd.messages import AdapterInfo
@@ -30,17 +36,6 @@ SLICE_BYTES = 64 << 20  # of a copy of the base's weights, compared in slices
 
 Factors = Mapping[str, LoraWeights]
 """What an adapter adds, by the key of our layer: in host memory and in the model's dtype."""
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """What an adapter must fit."""
-
-    sites: Sites
-    dtype: torch.dtype
-    max_rank: int
-    embedding: Callable[[], torch.Tensor]  # its weights, [vocab, hidden], wherever they are now
-    head: Callable[[], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +57,21 @@ class _Pair:
     rank: int
 
 
-def read(adapter: str, folder: Path, base: Base, *, pinned: bool = False) -> Adapter:
+def read(
+    adapter: str,
+    folder: Path,
+    *,
+    base: Adaptable,
+    dtype: torch.dtype,
+    max_rank: int,
+    pinned: bool = False,
+) -> Adapter:
     """Read and check an adapter. Nothing else has changed when it fails.
 
     Args:
         adapter: the generation's id, for its info.
+        dtype: the model's.
+        max_rank: of any of its pairs.
         pinned: into page-locked memory, from which copies to a GPU go beside its work.
 
     Raises: Unfit.
@@ -76,12 +81,12 @@ def read(adapter: str, folder: Path, base: Base, *, pinned: bool = False) -> Ada
     pairs = _pairs(settings, base)
     _check_names(headers, pairs)
     for pair in pairs:
-        _check_shapes(headers, pair, base.max_rank)
+        _check_shapes(headers, pair, max_rank)
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             _check_copies(file, headers, base)
             factors = {
-                key: _fuse(file, settings, group, base.dtype, pinned)
+                key: _fuse(file, settings, group, dtype, pinned)
                 for key, group in _grouped(pairs).items()
             }
     except (SafetensorError, OSError, ValueError) as error:
@@ -108,7 +113,7 @@ def _headers(folder: Path) -> dict[str, TensorInfo]:
         raise invalid(error.message) from None
 
 
-def _pairs(settings: AdapterSettings, base: Base) -> list[_Pair]:
+def _pairs(settings: AdapterSettings, base: Adaptable) -> list[_Pair]:
     """The sites that the settings name."""
     pairs = []
     for path, site in base.sites.items():
@@ -170,11 +175,11 @@ _COPIES = {
 """What PEFT saves of the base when its embedding or head is adapted → the base's layer."""
 
 
-def _check_copies(file: Any, headers: Mapping[str, TensorInfo], base: Base) -> None:
+def _check_copies(file: Any, headers: Mapping[str, TensorInfo], base: Adaptable) -> None:
     """What the file holds of the base's weights must be the base's."""
     for name, path in _COPIES.items():
         if name in headers:
-            own = base.embedding() if path == EMBEDDING_PATH else base.head()
+            own = base.embedding if path == EMBEDDING_PATH else base.head
             if headers[name].shape != tuple(own.shape) or not _same(file.get_slice(name), own):
                 message = "differs from the base's: layers that were trained whole, or resized"
                 raise unsupported(f"{name} {message}, are not supported")

@@ -12,8 +12,8 @@ from math import isfinite, sqrt
 from pathlib import Path
 from typing import Any
 
+from inferd.engines.native.adapters.base import Site
 from inferd.engines.native.adapters.patterns import Patterns
-from inferd.engines.native.adapters.sites import Site
 from inferd.engines.native.adapters.unfit import invalid, unsupported
 
 CONFIG = "adapter_config.json"

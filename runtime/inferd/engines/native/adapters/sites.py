@@ -1,30 +1,20 @@
-"""Where adapters can act on a decoder: its linear layers by the names that PEFT knows them by."""
+"""Which of a decoder's layers adapters can change, by their names in transformers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from inferd.engines.native.adapters.base import (
+    EMBEDDING,
+    EMBEDDING_PATH,
+    HEAD,
+    HEAD_PATH,
+    Site,
+    Sites,
+)
 from inferd.engines.native.decoder_config import DecoderConfig
 
-EMBEDDING, HEAD = "embedding", "head"
-EMBEDDING_PATH, HEAD_PATH = "model.embed_tokens", "lm_head"
 _FUSED = frozenset({"Phi3ForCausalLM"})  # transformers has these projections in one layer each
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """One of transformers' layers, as a part of a layer of ours."""
-
-    key: str  # of our layer: `3.qkv`, `3.o`, `3.gate_up`, `3.down`, `embedding`, `head`
-    kind: str  # the last part of its name: `q_proj`, `embed_tokens`, …
-    offset: int  # of its first column in our layer's output
-    width: int  # columns
-    inputs: int  # columns of its input; of the embedding, the vocabulary
-
-
-Sites = Mapping[str, Site]
-"""transformers' module name → site; in the order of use."""
 
 
 def sites(config: DecoderConfig) -> Sites:

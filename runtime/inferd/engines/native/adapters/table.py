@@ -8,8 +8,8 @@ until it got its room: it waits as long as their requests take, however many com
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,10 +171,13 @@ class Adapters:
             self._take(name, future)
         if self._reading is None:
             self._leaving.clear()
-            self._read_next()
+            if self._queue:
+                self._read_next()
 
-    def check(self) -> None:
-        """Raise AssertionError if an invariant is broken."""
+    def check(self, waiting: Collection[str], running: Collection[str]) -> None:
+        """Raise AssertionError if an invariant is broken; given what each request uses."""
+        assert Counter(waiting) == +Counter({n: g.waiting for n, g in self._generations.items()})
+        assert Counter(running) == +Counter({n: g.running for n, g in self._generations.items()})
         held = self._generations
         resident = [one for one in held.values() if one.adapter is not None]
         assert self.host_bytes == sum(one.adapter.info.num_bytes for one in resident if one.adapter)
@@ -182,8 +185,6 @@ class Adapters:
         assert len(set(self._queue)) == len(self._queue)
         coming = {*self._queue, *([self._reading[0]] if self._reading else [])}
         for name, one in held.items():
-            assert one.waiting >= 0
-            assert one.running >= 0
             assert one.adapter is not None or not one.running, name
             assert one.used or not one.dropped or name in coming, name
             assert one.adapter is not None or not one.waiting or name in coming or one.error, name
@@ -228,7 +229,7 @@ class Adapters:
         if held.info is None:
             held.info = adapter.info
             self._news.append(adapter.info)
-        if self._make_room(adapter.info.num_bytes):  # it was read again, or there is some
+        if self._make_room(adapter.info.num_bytes):
             held.adapter = adapter
             self.host_bytes += adapter.info.num_bytes
         elif held.waiting:

@@ -1,0 +1,67 @@
+"""What the native engine tells about itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from msgspec.structs import replace
+
+from inferd.engines.memory_use import process_bytes
+from inferd.engines.native.model import Model
+from inferd.messages import EngineInfo, MemoryUse
+from inferd_scheduler import SchedulerConfig
+
+MEASURE_S = 5.0  # measuring walks the process's pages: not in every step, nor for every scrape
+
+
+class MemoryGauge:
+    """Bytes by part; what the system says about the whole process, measured now and then."""
+
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.monotonic) -> None:
+        self._device = device
+        self._clock = clock
+        self._measured = 0
+        self._due = -1.0
+
+    def read(self, *, weights: int, kv_cache: int, adapters: int, fresh: bool) -> MemoryUse:
+        """`fresh`: measure now."""
+        now = self._clock()
+        if fresh or now >= self._due:
+            self._measured, self._due = self._measure(), now + MEASURE_S
+        use = MemoryUse(
+            weights=weights, kv_cache=kv_cache, adapters=adapters, measured=self._measured
+        )
+        return replace(use, process=max(0, self._measured - weights - kv_cache - adapters))
+
+    def _measure(self) -> int:
+        if self._device.type == "cuda":
+            return int(torch.cuda.memory_reserved(self._device))
+        return process_bytes()
+
+
+def describe(model: Model, config: SchedulerConfig, load_s: float) -> EngineInfo:
+    """What stays as it is while the engine runs."""
+    return EngineInfo(
+        engine="native",
+        architecture=model.architecture,
+        runner=model.runner,
+        vocab_size=model.vocab_size,
+        max_model_len=config.max_model_len,
+        max_batch_size=config.max_batch_size,
+        max_batch_tokens=config.max_batch_tokens,
+        block_size=config.block_size,
+        num_blocks=config.num_blocks,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        weight_bytes=model.weight_bytes,
+        kv_cache_bytes=kv_bytes(model, config),
+        load_s=load_s,
+        max_adapters=config.max_adapters,
+    )
+
+
+def kv_bytes(model: Model, config: SchedulerConfig) -> int:
+    per_token = sum(spec.bytes_per_token(model.dtype) for spec in model.kv_specs)
+    return per_token * config.num_blocks * config.block_size
