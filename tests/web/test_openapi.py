@@ -21,6 +21,9 @@ def document(site: Site) -> Any:
     return site.http.get("/openapi.json").json()
 
 
+_NAMES_WHAT_IS_NOT_HERE = {"Adapters", "Deployments"}  # folders, repositories, what was made before
+
+
 def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
     """(method, path, operation)"""
     for path, methods in document["paths"].items():
@@ -73,6 +76,8 @@ def test_every_body_has_an_example(document: Any) -> None:
 
 def test_examples_work_as_they_are(site: Site, document: Any) -> None:
     for method, path, operation in operations(document):
+        if _NAMES_WHAT_IS_NOT_HERE.intersection(operation["tags"]):
+            continue
         content = operation.get("requestBody", {}).get("content", {})
         for parameter in operation.get("parameters", ()):
             if "example" in parameter:
