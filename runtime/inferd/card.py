@@ -11,7 +11,7 @@ from inferd.adapters.table import Adapters
 from inferd.engines.base import EngineState
 from inferd.errors import NotFound, Unavailable
 from inferd.messages import EngineInfo
-from inferd.registry import Deployment, Registry, id_of
+from inferd.registry import Deployment, Entry, Registry, id_of
 from inferd.text.model import TextModel
 from inferd.text.sampling import Defaults
 
@@ -27,6 +27,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
         defaults: sampling, for requests that leave it to the model.
         engine: None until the model has loaded for the first time.
         adapter: set where this is an adapter; all that is not said of it is its base's.
+        replaced_by: the model that answers in its place; empty: it answers itself.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     defaults: Defaults
     engine: EngineInfo | None
     adapter: AdapterStatus | None = None
+    replaced_by: str = ""
 
     @property
     def context_length(self) -> int | None:
@@ -66,7 +68,8 @@ class Cards:
         self._adapters = adapters
 
     def deployments(self) -> list[ModelCard]:
-        return [describe(each) for each in self._registry.list()]
+        running = (entry for entry in self._registry.entries() if entry.state == "running")
+        return [_entered(each, each.deployment) for each in running if each.deployment]
 
     def adapters(self) -> list[ModelCard]:
         """Those that requests may use now."""
@@ -90,13 +93,27 @@ class Cards:
         """Of what answers for `model`. Raises `NotFound`, `Unavailable`."""
         parsed = self._adapters.parse(model) if self._adapters is not None else None
         if self._adapters is None or parsed is None:
-            return describe(self._registry.resolve(model))
+            answering = self._registry.resolve(model)
+            entry, _ = self._registry.find(model)
+            return _entered(entry, entry.deployment or answering)
         name, version = parsed
         adapter = self._adapters.status(name)
         if not adapter.generation.startswith(version):
             shown = version[:64]
             raise NotFound(f"The adapter `{name}` is not `{shown}` now.", param="model")
         return _adapted(self._registry.resolve(adapter.base), adapter)
+
+
+def _entered(entry: Entry, deployment: Deployment) -> ModelCard:
+    """The card of `entry`, where `deployment` is what it has, or what answers in its place."""
+    return structs.replace(
+        describe(deployment),
+        name=entry.name,
+        aliases=entry.aliases,
+        deploy_id=entry.deploy_id,
+        created=entry.created,
+        replaced_by=entry.replaced_by,
+    )
 
 
 def _adapted(base: Deployment, adapter: AdapterStatus) -> ModelCard:

@@ -47,6 +47,8 @@ def test_the_list(site: Site, http: httpx.Client) -> None:
         "created": int(NOW),
         "status": "ready",
         "base_model": None,
+        "deprecated": False,
+        "replaced_by": None,
         "pricing": {
             "type": "tokens",
             "cents_per_input_token": 0.0,

@@ -53,6 +53,8 @@ class ModelSummary(Struct, kw_only=True):
     created: int  # Unix time in seconds
     status: str
     base_model: str | None  # of an adapter
+    deprecated: bool
+    replaced_by: str | None  # the model that answers in its place
     pricing: Pricing = msgspec.field(default_factory=Pricing)
 
 
@@ -114,12 +116,13 @@ class Catalogue:
         self._calls = calls
 
     async def list(self, exchange: Exchange) -> None:
-        cards = [*self._cards.deployments(), *self._cards.adapters()]
-        await send_json(exchange.send, [ModelSummary(**_summary(card)) for card in cards])
+        await _send(exchange, [*self._cards.deployments(), *self._cards.adapters()])
+
+    async def deployments(self, exchange: Exchange) -> None:
+        await _send(exchange, self._cards.deployments())
 
     async def adapters(self, exchange: Exchange) -> None:
-        cards = self._cards.adapters()
-        await send_json(exchange.send, [ModelSummary(**_summary(card)) for card in cards])
+        await _send(exchange, self._cards.adapters())
 
     async def get(self, exchange: Exchange) -> None:
         card = self._asked(exchange)
@@ -169,6 +172,10 @@ class Catalogue:
         )
 
 
+async def _send(exchange: Exchange, cards: Sequence[ModelCard]) -> None:
+    await send_json(exchange.send, [ModelSummary(**_summary(card)) for card in cards])
+
+
 _EXAMPLE_REPLY = msgspec.json.format(
     msgspec.json.encode(
         TextReply(
@@ -195,6 +202,8 @@ def _summary(card: ModelCard) -> dict[str, Any]:
         "created": card.created,
         "status": card.state,
         "base_model": card.adapter.base if card.adapter else None,
+        "deprecated": bool(card.replaced_by),
+        "replaced_by": card.replaced_by or None,
     }
 
 
@@ -227,6 +236,7 @@ def routes(parts: Parts, others: Sequence[ApiRoute]) -> list[ApiRoute]:
     """`others`: all routes by which models can be called."""
     models = Catalogue(Cards(parts.registry, parts.adapters), dialects(others))
     every = Described("List the models", "Catalogue", reply=list[ModelSummary])
+    deployments = Described("List the deployed models", "Catalogue", reply=list[ModelSummary])
     adapters = Described("List the adapters", "Catalogue", reply=list[ModelSummary])
     one = Described("Describe a model", "Catalogue", reply=ModelInfo, query=_ONE)
     versions = Described("List a model's versions", "Catalogue", reply=list[Version])
@@ -235,6 +245,8 @@ def routes(parts: Parts, others: Sequence[ApiRoute]) -> list[ApiRoute]:
     )
     return [
         get("/models/list", models.list, every),
+        get("/models/private/list", models.list, every),
+        get("/models/deployment/list", models.deployments, deployments),
         get("/models/lora/list", models.adapters, adapters),
         get("/models/{name:path}/versions", models.versions, versions),
         get("/models/{name:path}/schema/{variant}", models.schemas, schemas),
