@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import count
 
 import pytest
@@ -15,8 +16,8 @@ from inferd_scheduler.policy import ranking
 from inferd_scheduler.queue import WaitingQueue
 
 
-def waiting(arrival: int, *, caller: str = "", priority: int = 0) -> Request:
-    request = Request(f"r{arrival}", [1], 4, caller=caller, priority=priority)
+def waiting(arrival: int, *, caller: str = "", priority: int = 0, adapter: str = "") -> Request:
+    request = Request(f"r{arrival}", [1], 4, caller=caller, priority=priority, adapter=adapter)
     request.arrival = arrival
     return request
 
@@ -117,6 +118,25 @@ def test_removed_requests_do_not_pile_up(policy: PolicyName) -> None:
     queue.check()
 
 
+def test_who_is_passed_over_is_so_with_all_that_want_the_same() -> None:
+    queue = WaitingQueue("fcfs")
+    for arrival, adapter in enumerate(["x", "", "x", "y"]):
+        queue.push(waiting(arrival, adapter=adapter))
+    head = queue.peek()
+    assert head is not None
+    queue.pass_over(head)
+    seen = []
+    while (other := queue.peek()) is not None:
+        queue.remove(other)
+        seen.append(other.arrival)
+    assert seen == [1, 3]
+    queue.restore()
+    assert drain(queue) == [0, 2]
+
+
+ADAPTERS = st.sampled_from(["", "x", "y"])
+
+
 class QueueMachine(RuleBasedStateMachine):
     """The model sorts: by the lane's counter and head, then by rank in the lane."""
 
@@ -129,34 +149,36 @@ class QueueMachine(RuleBasedStateMachine):
         self.waiting: list[Request] = []
         self.running: list[Request] = []
 
-    def expected(self) -> Request | None:
+    def expected(self, passed: Collection[str] = ()) -> Request | None:
+        able = [r for r in self.waiting if r.adapter not in passed]
         if self.policy != "fair":
-            return min(self.waiting, key=self.rank, default=None)
-        heads = {
-            caller: min((r for r in self.waiting if r.caller == caller), key=self.rank)
-            for caller in {r.caller for r in self.waiting}
-        }
+            return min(able, key=self.rank, default=None)
         shares = self.queue._shares
-        return min(
-            heads.values(), key=lambda r: (shares.counter(r.caller), self.rank(r)), default=None
-        )
+        return min(able, key=lambda r: (shares.counter(r.caller), self.rank(r)), default=None)
 
-    @rule(caller=st.sampled_from("abc"), priority=st.integers(0, 2))
-    def push(self, caller: str, priority: int) -> None:
-        request = waiting(next(self.arrivals), caller=caller, priority=priority)
+    @rule(caller=st.sampled_from("abc"), priority=st.integers(0, 2), adapter=ADAPTERS)
+    def push(self, caller: str, priority: int, adapter: str) -> None:
+        request = waiting(next(self.arrivals), caller=caller, priority=priority, adapter=adapter)
         self.waiting.append(request)
         self.queue.push(request)
 
     @precondition(lambda self: self.waiting)
-    @rule()
-    def admit(self) -> None:
-        head = self.queue.peek()
-        assert head is not None
-        self.queue.remove(head)
-        self.waiting.remove(head)
-        self.running.append(head)
-        head.cached_tokens = 0
-        self.queue.charge_prompt(head)
+    @rule(blocked=st.sets(ADAPTERS), most=st.integers(1, 4))
+    def admit(self, blocked: set[str], most: int) -> None:
+        """Up to `most`, while those who want a blocked adapter are passed over."""
+        while most and (head := self.queue.peek()) is not None:
+            if head.adapter in blocked:
+                self.queue.pass_over(head)
+                continue
+            assert head is self.expected(blocked)
+            self.queue.remove(head)
+            self.waiting.remove(head)
+            self.running.append(head)
+            head.cached_tokens = 0
+            self.queue.charge_prompt(head)
+            most -= 1
+        assert not most or self.expected(blocked) is None
+        self.queue.restore()
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), tokens=st.integers(1, 3))

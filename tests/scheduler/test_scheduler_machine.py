@@ -22,8 +22,10 @@ CONFIGS = st.builds(
     max_queue_requests=st.sampled_from([3, 100]),
     max_queue_tokens=st.sampled_from([20, 1000]),
     prefix_cache=st.booleans(),
+    max_adapters=st.integers(0, 3),
 )
-# Two token ids and two salts, so that prefixes are shared by chance and by mistake.
+# Two token ids, two salts and few adapters, so that prefixes are shared by chance and by mistake.
+ADAPTERS = st.sampled_from(["", "p", "q", "r", "t"])
 PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=14)
 
 
@@ -45,6 +47,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         caller=st.sampled_from("xy"),
         priority=st.integers(0, 2),
         salt=st.sampled_from(["", "s"]),
+        adapter=ADAPTERS,
         reuse=st.booleans(),
     )
     def submit(
@@ -57,6 +60,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         caller: str,
         priority: int,
         salt: str,
+        adapter: str,
         reuse: bool,
     ) -> None:
         request = Request(
@@ -68,6 +72,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             caller=caller,
             priority=priority,
             salt=salt,
+            adapter=adapter,
             reuse_prefix=reuse,
             min_tokens=min_tokens,
         )
@@ -82,6 +87,16 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def abort(self, data: st.DataObject) -> None:
         self.harness.abort(data.draw(st.sampled_from(self.harness.open)))
+
+    @rule(adapter=ADAPTERS)
+    def forget(self, adapter: str) -> None:
+        scheduler = self.harness.scheduler
+        before = scheduler.adapter_slots
+        forgotten = scheduler.forget_adapter(adapter)
+        assert forgotten or adapter in before
+        left = {name: slot for name, slot in before.items() if not forgotten or name != adapter}
+        assert scheduler.adapter_slots == left
+        scheduler.check()
 
     @precondition(lambda self: self.harness.flight is None)
     @rule()
