@@ -1,0 +1,167 @@
+"""How large a model is, by its config.json and its files' headers alone; without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from inferd.engines.native.architectures import architecture_name, parse_config, supports
+from inferd.engines.native.decoder_config import DecoderConfig, LayerSpec
+from inferd.engines.native.decoder_weights import parameters
+from inferd.engines.native.kv_spec import NUMBER_TYPES, Dtype, KVSpec
+from inferd.errors import StartError
+from inferd.weights import TensorInfo
+
+FLOAT32 = NUMBER_TYPES["float32"]
+
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_HEADS = ("num_attention_heads", "n_head", "n_heads")
+_WIDTHS = ("hidden_size", "n_embd", "d_model")
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model asks for. Bytes, tokens."""
+
+    architecture: str
+    runner: str  # `native` or `transformers`
+    why_not_native: str  # empty where the runner is `native`
+    dtype: Dtype
+    weight_bytes: int  # exact where the runner is `native`
+    kv_specs: tuple[KVSpec, ...]  # empty where the config does not tell
+    max_position: int  # 0 where the config does not tell
+    vocab_size: int
+    token_bytes: int  # that a step's activations take at most per token
+    adapter_bytes: int  # per unit of rank, of all of a layer's projections; 0: takes no adapters
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        return sum(spec.bytes_per_token(self.dtype) for spec in self.kv_specs)
+
+
+def read_shape(
+    config: Mapping[str, Any],
+    headers: Mapping[str, TensorInfo],
+    *,
+    dtype: str,
+    on_cpu: bool,
+    max_model_len: int | None = None,
+) -> Shape:
+    """Measure a model.
+
+    Args:
+        config: config.json.
+        headers: of all its safetensors files.
+        dtype: as `EngineSpec.dtype`.
+
+    Raises StartError: `unsupported`, or `bad_option` for the dtype.
+    """
+    reason = supports(config, sizes_only=True)
+    if reason is not None:
+        return _fallback(config, headers, dtype, on_cpu, reason)
+    decoder = parse_config(config, max_model_len, sizes_only=True)
+    served = pick_dtype(dtype, decoder.dtype, on_cpu)
+    return Shape(
+        architecture=decoder.architecture,
+        runner="native",
+        why_not_native="",
+        dtype=served,
+        weight_bytes=decoder_bytes(decoder, served),
+        kv_specs=decoder.kv_specs,
+        max_position=decoder.max_position,
+        vocab_size=decoder.vocab_size,
+        token_bytes=_token_bytes(decoder, served),
+        adapter_bytes=served.itemsize * sum(_adapted(decoder, each) for each in decoder.layers),
+    )
+
+
+def pick_dtype(asked: str, stored: str | None, on_cpu: bool) -> Dtype:
+    """What a model is served in. `auto` widens to float32 on a CPU (see `start.pick_dtype`).
+
+    Args:
+        stored: what config.json names.
+    """
+    name = asked
+    if asked == "auto":
+        name = "float32" if on_cpu else (stored or "float32").removeprefix("torch.")
+    if name not in NUMBER_TYPES:
+        known = ", ".join(NUMBER_TYPES)
+        if asked == "auto":
+            raise StartError("unsupported", f"config.json: dtype = {name!r} is not supported")
+        raise StartError("bad_option", f"dtype {name!r} is not one of auto, {known}")
+    return NUMBER_TYPES[name]
+
+
+def decoder_bytes(config: DecoderConfig, dtype: Dtype) -> int:
+    """Bytes of a native decoder's parameters."""
+    return sum(
+        prod(param.shape) * (FLOAT32 if param.float32 else dtype).itemsize
+        for param in parameters(config)
+    )
+
+
+def stored_bytes(headers: Iterable[TensorInfo], dtype: Dtype | None) -> int:
+    """Bytes of a checkpoint's tensors, once they are of `dtype`; None: as they are."""
+    return sum(
+        info.num_bytes if dtype is None else prod(info.shape) * dtype.itemsize for info in headers
+    )
+
+
+def _adapted(config: DecoderConfig, layer: LayerSpec) -> int:
+    """Elements that an adapter of rank 1 adds to all projections of one layer."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    attention = 3 * hidden + config.q_size + 2 * config.kv_size + config.q_size + hidden
+    return attention + (0 if layer.moe else 3 * (hidden + inner))
+
+
+def _token_bytes(config: DecoderConfig, dtype: Dtype) -> int:
+    """Of one token in the widest place of a layer: two states, and what a block computes."""
+    moe = max((each.moe.top_k for each in config.layers if each.moe), default=1)
+    inner = max(
+        [config.intermediate_size]
+        + [each.moe.intermediate_size * moe for each in config.layers if each.moe]
+    )
+    attention = 2 * (config.q_size + config.kv_size) + config.q_size
+    return dtype.itemsize * (2 * config.hidden_size + max(attention, 4 * inner))
+
+
+def _fallback(
+    config: Mapping[str, Any],
+    headers: Mapping[str, TensorInfo],
+    dtype: str,
+    on_cpu: bool,
+    reason: str,
+) -> Shape:
+    """What transformers' code will take, by the names that most configs use."""
+    text = config.get("text_config")
+    named = {**config, **text} if isinstance(text, dict) else config
+    stored = named.get("dtype") or named.get("torch_dtype")
+    served = pick_dtype(dtype, stored if isinstance(stored, str) else None, on_cpu)
+    layers, heads, width = _first(named, _LAYERS), _first(named, _HEADS), _first(named, _WIDTHS)
+    head_dim = _first(named, ("head_dim",)) or (width // heads if heads else 0)
+    kv_heads = _first(named, ("num_key_value_heads",)) or heads
+    known = bool(layers and kv_heads and head_dim)
+    return Shape(
+        architecture=architecture_name(config),
+        runner="transformers",
+        why_not_native=reason,
+        dtype=served,
+        weight_bytes=stored_bytes(headers.values(), served),
+        kv_specs=(KVSpec(kv_heads, head_dim),) * layers if known else (),
+        max_position=_first(named, _LENGTHS),
+        vocab_size=_first(named, ("vocab_size",)),
+        token_bytes=served.itemsize * 16 * width,
+        adapter_bytes=0,
+    )
+
+
+def _first(config: Mapping[str, Any], names: Iterable[str]) -> int:
+    """The first of these settings that is a positive whole number; 0 where none is."""
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 0
