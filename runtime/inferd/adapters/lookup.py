@@ -22,7 +22,7 @@ class Lookup:
         if model in self._entries:
             return model, ""
         name, _, version = model.rpartition(":")
-        if name in self._entries:
+        if name in self._entries and version:
             return name, version
         return (model, "") if self._drains(model) is not None else None
 
