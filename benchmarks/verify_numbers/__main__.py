@@ -6,6 +6,8 @@
 
 Every figure is the largest |Δ logprob| over prompt and output tokens, chosen and top 3, float32
 on the CPU. `greedy` says whether 32 greedy sequences come out the same alone and as one batch.
+Rows `+8 adapters`: 32 sequences over eight adapters and the bare model, against peft; `chunked` and
+`preempted` have fewer slots than adapters.
 """
 
 from __future__ import annotations
@@ -36,7 +38,11 @@ from benchmarks.verify_numbers.trials import (
 )
 
 CODE = ("kernels", "scheduler", "runtime/inferd/engines", "benchmarks/verify_numbers")
-KINDS = ((subjects.NATIVE, subjects.native), (subjects.FALLBACK, subjects.fallback))
+KINDS = (
+    (subjects.NATIVE, subjects.native),
+    (subjects.FALLBACK, subjects.fallback),
+    (subjects.ADAPTED, subjects.adapted),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +110,9 @@ def measure(case: str, build: Callable[[str, Path], Subject]) -> Row:
     """All trials of one model."""
     with tempfile.TemporaryDirectory() as folder:
         subject = build(case, Path(folder))
-    trials = {name: trial(subject) for name, trial in TRIALS.items()}
-    return Row(case, subject.model.runner, trials, greedy_is_the_same(subject))
+        trials = {name: trial(subject) for name, trial in TRIALS.items()}
+        name = f"{case} +{len(subject.adapters)} adapters" if subject.adapters else case
+        return Row(name, subject.model.runner, trials, greedy_is_the_same(subject))
 
 
 if __name__ == "__main__":

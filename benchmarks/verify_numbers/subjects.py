@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from benchmarks.verify_numbers.trials import Subject
 from inferd.engines.native.decoder import load_decoder
 from inferd.engines.native.fallback import load_fallback
 from tests.engines.native import tiny, tiny_fallback
+from tests.engines.native.adapters import made
 
 LIMIT = 64  # tokens
 SHORT = {"phi3-longrope": 32}
@@ -18,6 +20,7 @@ engine has one set, that of the context it serves, so texts stay within the shor
 
 NATIVE = tuple(tiny.CASES)
 FALLBACK = ("llama", *tiny_fallback.CASES)  # Llama too: both runners must agree on it
+ADAPTED = ("llama", "llama-bias-tied", "qwen2", "qwen3", "phi3", "gemma", "gemma3", "granite")
 CPU = torch.device("cpu")
 
 
@@ -37,3 +40,16 @@ def fallback(case: str, folder: Path) -> Subject:
     home.write_checkpoint(case, folder)
     model = load_fallback(folder, dtype=None, device=CPU, on_progress=lambda progress: None)
     return Subject(model, tiny.reference(folder), LIMIT)
+
+
+def adapted(case: str, folder: Path) -> Subject:
+    """A case of `tiny` on the native decoder, with eight adapters that PEFT made."""
+    subject = native(case, folder / "model")
+    configs = made.FUSED if case.startswith("phi3") else made.EIGHT
+    adapters = {
+        f"adapter{n}": made.write_adapter(
+            folder / "model", folder / f"adapter{n}", seed=n, **config
+        )
+        for n, config in enumerate(configs)
+    }
+    return replace(subject, reference=made.reference(folder / "model", adapters), adapters=adapters)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,39 +14,58 @@ from msgspec.structs import replace as changed
 from benchmarks.verify_numbers.drive import Transcript, drive
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.model import Model
-from inferd.messages import Sampling, Submit
+from inferd.messages import AdapterInfo, LoadAdapter, Sampling, Submit
 from inferd_scheduler import SchedulerConfig
 
 TOLERANCE = 1e-4
 """Largest difference of a logprob (natural logarithm) that a trial allows, float32."""
 OUTPUT = 9  # tokens generated per sequence
 LENGTHS = (0.05, 0.9, 0.31, 0.62, 0.45, 0.83)  # of prompts, as parts of what leaves room for OUTPUT
+MIXED = 32  # sequences in a batch over adapters and the bare model
 NOT_COMPARED = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model under test, and the same weights in transformers (float32, eager attention)."""
+    """A model under test, and the same weights in transformers (float32, eager attention).
+
+    With `adapters`, generation → folder, the reference is PEFT's, which has them by these names;
+    sequences then take turns at the adapters and the bare model.
+    """
 
     model: Model
     reference: Any
     limit: int  # tokens, prompt and output together
+    adapters: Mapping[str, Path] = field(default_factory=dict)
 
     def core(self, **changes: Any) -> NativeCore:
         """An engine with room for everything, but for the `changes`."""
         config = SchedulerConfig(
-            max_batch_size=8,
+            max_batch_size=MIXED if self.adapters else 8,
             max_batch_tokens=4096,
-            num_blocks=400,
+            num_blocks=800 if self.adapters else 400,
             block_size=4,
             max_model_len=self.limit,
+            max_adapters=len(self.adapters),
         )
-        return NativeCore(self.model, replace(config, **changes))
+        core = NativeCore(self.model, replace(config, **changes))
+        for name, folder in self.adapters.items():
+            core.load_adapter(LoadAdapter(name, str(folder)))
+        drive(core, ())
+        news = core.adapter_news()
+        assert all(isinstance(one, AdapterInfo) for one in news), news
+        return core
 
     @torch.inference_mode()
-    def expected(self, tokens: list[int]) -> torch.Tensor:
+    def expected(self, tokens: list[int], adapter: str) -> torch.Tensor:
         """transformers' log-softmax, [len(tokens), vocab]."""
-        logits = self.reference(torch.tensor([tokens]), use_cache=False).logits[0]
+        without: AbstractContextManager[Any] = nullcontext()
+        if adapter:
+            self.reference.set_adapter(adapter)
+        elif self.adapters:
+            without = self.reference.disable_adapter()
+        with without:
+            logits = self.reference(torch.tensor([tokens]), use_cache=False).logits[0]
         return torch.log_softmax(logits.float(), dim=-1)
 
 
@@ -65,8 +86,8 @@ def submits(subject: Subject, *, temperature: float = 1.0, scored: bool = True) 
     generator = torch.Generator().manual_seed(17)
     room = subject.limit - OUTPUT
     result = []
-    for n, part in enumerate(LENGTHS):
-        count = max(1, int(part * room))
+    for n in range(MIXED if subject.adapters else len(LENGTHS)):
+        count = max(1, int(LENGTHS[n % len(LENGTHS)] * room))
         prompt = torch.randint(subject.model.vocab_size, (count,), generator=generator)
         sampling = Sampling(
             temperature=temperature if n % 2 else 0.0,
@@ -74,8 +95,15 @@ def submits(subject: Subject, *, temperature: float = 1.0, scored: bool = True) 
             logprobs=3,
             prompt_logprobs=2 if scored else None,
         )
-        result.append(Submit(f"r{n}", tuple(prompt.tolist()), OUTPUT, sampling))
+        adapter = turn(subject, n)
+        result.append(Submit(f"r{n}", tuple(prompt.tolist()), OUTPUT, sampling, adapter=adapter))
     return result
+
+
+def turn(subject: Subject, n: int) -> str:
+    """The adapter of sequence n; "", too, has its turn."""
+    names = [*subject.adapters, ""]
+    return names[n % len(names)]
 
 
 def compare(subject: Subject, submit: Submit, got: Transcript) -> Difference:
@@ -83,7 +111,7 @@ def compare(subject: Subject, submit: Submit, got: Transcript) -> Difference:
     assert got.finish.reason == "length"
     assert len(got.tokens) == submit.max_tokens
     prompt = submit.prompt
-    expected = subject.expected([*prompt, *got.tokens])
+    expected = subject.expected([*prompt, *got.tokens], submit.adapter)
     output = _largest(expected[len(prompt) - 1 :], got.tokens, got.logprobs)
     if got.prompt is None:
         return Difference(NOT_COMPARED, output)
@@ -125,7 +153,7 @@ def batched(subject: Subject) -> Difference:
 
 def chunked(subject: Subject) -> Difference:
     asked = submits(subject)
-    core = subject.core(max_batch_size=3, max_batch_tokens=7)
+    core = subject.core(max_batch_size=3, max_batch_tokens=7, max_adapters=2)
     return compare_all(subject, asked, drive(core, asked))
 
 
@@ -146,7 +174,9 @@ def prefix_hits(subject: Subject) -> Difference:
 def preempted(subject: Subject) -> Difference:
     """A pool that holds one longest sequence, and prompts in small chunks."""
     asked = submits(subject)
-    core = subject.core(num_blocks=-(-subject.limit // 4), max_batch_size=6, max_batch_tokens=11)
+    core = subject.core(
+        num_blocks=-(-subject.limit // 4), max_batch_size=6, max_batch_tokens=11, max_adapters=3
+    )
     got = drive(core, asked)
     assert sum(one.finish.preemptions for one in got.values()) > 0
     return compare_all(subject, asked, got)
@@ -176,6 +206,7 @@ def greedy_is_the_same(subject: Subject, size: int = 32) -> bool:
             ),
             OUTPUT,
             Sampling(temperature=0.0),
+            adapter=turn(subject, n),
         )
         for n in range(size)
     ]

@@ -11,8 +11,8 @@ from concurrent.futures import wait
 import pytest
 from llguidance import LLMatcher
 
-from inferd.engines.native import intake
 from inferd.engines.native import grammars as native_grammars
+from inferd.engines.native import intake
 from inferd.engines.native.constraint import PATIENCE_S, TOO_SLOW
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.grammars import Grammars
