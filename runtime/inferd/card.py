@@ -44,6 +44,11 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     replaced_by: str = ""
 
     @property
+    def ready(self) -> bool:
+        """Whether it takes requests now; what sleeps wakes for them."""
+        return self.state in ("ready", "asleep")
+
+    @property
     def context_length(self) -> int | None:
         """Tokens, prompt and output together."""
         return self.engine.max_model_len if self.engine else None

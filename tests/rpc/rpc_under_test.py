@@ -15,6 +15,7 @@ from inferd.auth import Auth
 from inferd.engines.base import Engine
 from inferd.rpc.server import RpcServer
 from inferd.service import Service
+from inferd.sources import PathPolicy
 from inferd_proto.kserve.inference_pb2_grpc import GRPCInferenceServiceStub
 from inferd_proto.v1 import inference_pb2 as pb
 from inferd_proto.v1.control_pb2_grpc import ControlStub
@@ -57,10 +58,14 @@ class Rpc:
 
 @asynccontextmanager
 async def listening(
-    service: Service, *, keys: Sequence[str] = (), max_message_bytes: int = 2**20
+    service: Service,
+    *,
+    keys: Sequence[str] = (),
+    paths: PathPolicy = PathPolicy(),  # noqa: B008 (frozen)
+    max_message_bytes: int = 2**20,
 ) -> AsyncIterator[Rpc]:
     """A server over `service`."""
-    server = RpcServer(service, Auth(keys), max_message_bytes=max_message_bytes)
+    server = RpcServer(service, Auth(keys), paths=paths, max_message_bytes=max_message_bytes)
     port = server.bind("127.0.0.1", 0)
     await server.start()
     try:

@@ -23,19 +23,25 @@ from inferd.adapters.records import AdapterRecord
 from inferd.adapters.table import Adapters
 from inferd.admission import Admission
 from inferd.auth import Auth
+from inferd.deployments import Deployments, Record
 from inferd.engines import echo
 from inferd.engines.base import EngineSpec
 from inferd.engines.local import LocalEngine
+from inferd.ledger import Ledger
 from inferd.messages import EngineStats
 from inferd.metrics import Metrics
 from inferd.registry import Deployment, Registry
 from inferd.service import Service
 from inferd.sources import PathPolicy
+from inferd.store import Store
+from inferd.tally import Tally
+from inferd.store import Store
 from inferd.text import tokenizer as text_tokenizer
 from inferd.text.chat import ChatTemplate
 from inferd.text.model import TextModel, with_parsers
 from inferd.web.app import create_app
 from inferd.web.protocol import BoundedHeads
+from tests.web.hub_of_one import HubOfOne
 
 T = TypeVar("T")
 
@@ -75,24 +81,12 @@ def echo_text() -> TextModel:
     )
 
 
-class MemoryRecords:
-    """A table that nothing outlives."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, AdapterRecord] = {}
-
-    def all(self) -> dict[str, AdapterRecord]:
-        return dict(self.held)
-
-    def put(self, key: str, value: AdapterRecord) -> None:
-        self.held[key] = value
-
-    def delete(self, key: str) -> None:
-        self.held.pop(key, None)
-
-
 class Site:
-    """A server of the model `echo`, which takes adapters from any folder; a context manager.
+    """A server of the model `echo`, which takes adapters from any folder, and deploys models that
+    echo as well; a context manager.
+
+    Attributes:
+        hub: where the models come from that are deployed.
 
     Args:
         options: the echo engine's, like `delay=0.01`.
@@ -117,7 +111,21 @@ class Site:
         self._start = start
         self._library = tempfile.TemporaryDirectory()
         library = Library(Path(self._library.name))
-        self.adapters = Adapters(library, MemoryRecords(), self.registry, clock=lambda: NOW)
+        self._store = Store("sqlite://")
+        records = self._store.table("adapters", AdapterRecord)
+        self.adapters = Adapters(library, records, self.registry, clock=lambda: NOW)
+        self.hub = HubOfOne(Ledger({"cpu": 1000}))
+        self._store = Store("sqlite://")
+        self.tally = Tally(lambda: NOW)
+        self.deployments = Deployments(
+            self.registry,
+            self.hub,
+            self.adapters,
+            self._store.table("deployments", Record),
+            self.tally,
+            paths=paths,
+            now=lambda: NOW,
+        )
         metrics = Metrics()
         self.service = Service(
             self.registry, self.admission, metrics, adapters=self.adapters, entropy=lambda: 7
@@ -129,6 +137,7 @@ class Site:
             metrics,
             Auth(keys),
             adapters=self.adapters,
+            deployments=self.deployments,
             paths=paths,
             now=lambda: NOW,
             **web,
@@ -163,6 +172,7 @@ class Site:
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()
+        self._store.close()
         self._library.cleanup()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -185,5 +195,8 @@ class Site:
             await self.adapters.attach(deployment)
         self._loop.call_soon(self._ready.set)
         await self._server.serve(sockets=[self._listener])
+        self.hub.fetching.open.set()
+        await self.deployments.close()
+        self._store.close()
         if self._start:
             await self.engine.close()

@@ -301,15 +301,16 @@ def test_replies_of_every_dialect_name_the_generation(
     http: httpx.Client, a: str, stream: bool
 ) -> None:
     generation = load(http, "pirate", a)["generation"]
-    chat = {"messages": [{"role": "user", "content": "Hi"}]}
-    for path, body in [
+    chat: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
+    requests: list[tuple[str, dict[str, Any]]] = [
         ("/v1/completions", {"prompt": "x", "max_tokens": 2}),
         ("/v1/completions", {"prompt": ["x", "y"], "max_tokens": 2}),
         ("/v1/chat/completions", chat | {"max_tokens": 2}),
         ("/v1/responses", {"input": "x", "max_output_tokens": 2}),
         ("/anthropic/v1/messages", chat | {"max_tokens": 2}),
         ("/v1/inference/pirate", {"input": "x", "max_new_tokens": 2}),
-    ]:
+    ]
+    for path, body in requests:
         native = path.startswith("/v1/inference")
         sent = body | {"stream": stream} | ({} if native else {"model": "pirate"})
         reply = http.post(path, json=sent)

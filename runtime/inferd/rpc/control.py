@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from urllib.parse import unquote
 
 from inferd import __version__
-from inferd.card import ModelCard, describe
+from inferd.card import Cards, ModelCard
 from inferd.config.serve import is_loopback
 from inferd.engines.base import EngineState
 from inferd.errors import Forbidden, InferdError, NotFound
@@ -15,7 +15,9 @@ from inferd.messages import EngineInfo, EngineStats
 from inferd.registry import Deployment
 from inferd.rpc.boundary import Context
 from inferd.rpc.calls import Calls, current
+from inferd.rpc.loras import Loras
 from inferd.service import Service
+from inferd.sources import PathPolicy
 from inferd.text import sampling
 from inferd.text.tools.check import MAX_TOOLS
 from inferd_proto.v1 import control_pb2 as pb
@@ -39,13 +41,18 @@ class Control(pb_grpc.ControlServicer):
 
     Args:
         message_bytes: the server's limit, for clients to know.
+        paths: which folders of the server callers may name.
     """
 
-    def __init__(self, service: Service, calls: Calls, message_bytes: int) -> None:
+    def __init__(
+        self, service: Service, calls: Calls, message_bytes: int, paths: PathPolicy
+    ) -> None:
         self._registry = service.registry
         self._admission = service.admission
         self._calls = calls
         self._message_bytes = message_bytes
+        self._cards = Cards(service.registry, service.adapters)
+        self._loras = Loras(service.adapters, paths)
 
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Context
@@ -70,12 +77,10 @@ class Control(pb_grpc.ControlServicer):
     async def ListModels(
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
-        return pb.ListModelsResponse(
-            models=[_model(describe(each)) for each in self._registry.list()]
-        )
+        return pb.ListModelsResponse(models=[_model(each) for each in self._cards.deployments()])
 
     async def GetModelInfo(self, request: pb.GetModelInfoRequest, context: Context) -> pb.ModelInfo:
-        return _model(describe(self._registry.resolve(request.model)))
+        return _model(self._cards.resolve(request.model))
 
     async def GetLoad(self, request: pb.GetLoadRequest, context: Context) -> pb.Load:
         named = request.HasField("model")
@@ -105,6 +110,19 @@ class Control(pb_grpc.ControlServicer):
                 told = self._admission.in_flight
                 yield pb.DrainProgress(in_flight=told)
         yield pb.DrainProgress(in_flight=0, done=True)
+
+    async def LoadLora(self, request: pb.LoadLoraRequest, context: Context) -> pb.Lora:
+        return await self._loras.load(request)
+
+    async def UnloadLora(
+        self, request: pb.UnloadLoraRequest, context: Context
+    ) -> pb.UnloadLoraResponse:
+        return await self._loras.unload(request)
+
+    async def ListLoras(
+        self, request: pb.ListLorasRequest, context: Context
+    ) -> pb.ListLorasResponse:
+        return self._loras.list(request)
 
 
 class _NotRunning(NotFound):

@@ -18,6 +18,7 @@ from inferd import __version__
 from inferd.announce import Announced
 from inferd.answer import Answer, collect
 from inferd.batch import check_count, open_streams
+from inferd.card import Cards
 from inferd.errors import InvalidRequest, renamed
 from inferd.messages import Generate, Start
 from inferd.rpc.boundary import Context, announce
@@ -60,6 +61,7 @@ class KServe(pb_grpc.GRPCInferenceServiceServicer):
     def __init__(self, service: Service) -> None:
         self._service = service
         self._registry = service.registry
+        self._cards = Cards(service.registry, service.adapters)
 
     async def ServerLive(
         self, request: pb.ServerLiveRequest, context: Context
@@ -76,7 +78,7 @@ class KServe(pb_grpc.GRPCInferenceServiceServicer):
     async def ModelReady(
         self, request: pb.ModelReadyRequest, context: Context
     ) -> pb.ModelReadyResponse:
-        model = self._registry.resolve(_name(request.name, request.version))
+        model = self._cards.resolve(_name(request.name, request.version))
         return pb.ModelReadyResponse(ready=model.ready and not self._service.admission.draining)
 
     async def ServerMetadata(
@@ -87,7 +89,7 @@ class KServe(pb_grpc.GRPCInferenceServiceServicer):
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: Context
     ) -> pb.ModelMetadataResponse:
-        model = self._registry.resolve(_name(request.name, request.version))
+        model = self._cards.resolve(_name(request.name, request.version))
         return pb.ModelMetadataResponse(
             name=model.name,
             versions=[model.version] if model.version else [],

@@ -15,6 +15,7 @@ from inferd.rpc.health import Health
 from inferd.rpc.inference import Inference
 from inferd.rpc.kserve import KServe
 from inferd.service import Service
+from inferd.sources import PathPolicy
 from inferd_proto.kserve import inference_pb2 as kserve_pb2
 from inferd_proto.kserve import inference_pb2_grpc as kserve_pb2_grpc
 from inferd_proto.v1 import control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
@@ -36,11 +37,17 @@ class RpcServer:
     """All gRPC services over one `Service`. Made, bound and started within the event loop.
 
     Args:
+        paths: which folders of the server callers may name; none by default.
         max_message_bytes: larger requests get RESOURCE_EXHAUSTED.
     """
 
     def __init__(
-        self, service: Service, auth: Auth, *, max_message_bytes: int = MAX_MESSAGE_BYTES
+        self,
+        service: Service,
+        auth: Auth,
+        *,
+        paths: PathPolicy = PathPolicy(),  # noqa: B008 (frozen)
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         calls = Calls()
         self._server = aio.server(
@@ -48,7 +55,7 @@ class RpcServer:
             options=_options(max_message_bytes),
         )
         inference_pb2_grpc.add_InferenceServicer_to_server(Inference(service), self._server)
-        control = Control(service, calls, max_message_bytes)
+        control = Control(service, calls, max_message_bytes, paths)
         control_pb2_grpc.add_ControlServicer_to_server(control, self._server)
         kserve_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(KServe(service), self._server)
         self._health = Health(service)
