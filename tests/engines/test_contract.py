@@ -2,139 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
 import msgspec
 import pytest
 
-from inferd.engines import catalog
-from inferd.engines.base import Engine, EngineSpec, is_terminal
-from inferd.engines.host import HostEngine
-from inferd.engines.local import LocalEngine
+from inferd.engines.base import Engine, is_terminal
 from inferd.errors import StartError, Unavailable
 from inferd.messages import Event, Fail, Finish, Logprob, PromptScored, Sampling, Submit, Tokens
+from tests.engines.engines_under_test import (
+    GREEDY,
+    MAX_LEN,
+    VOCAB,
+    Make,
+    Start,
+    begun,
+    collect,
+    generate,
+    tokens,
+)
 
 pytestmark = pytest.mark.anyio
-
-VOCAB = 96
-MAX_LEN = 128
-GREEDY = Sampling(temperature=0.0)
-
-KINDS = [(name, place) for name in ("echo", "native") for place in ("local", "child")]
-
-Make = Callable[..., Engine]
-Start = Callable[..., Awaitable[Engine]]
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Qwen3 of a few kilobytes."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=VOCAB,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=MAX_LEN,
-    )
-    folder = tmp_path_factory.mktemp("qwen3")
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(params=KINDS, ids="-".join, scope="module")
-def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Which core, and where it runs."""
-    found: tuple[str, str] = request.param
-    return found
-
-
-@pytest.fixture(scope="module")
-def make(kind: tuple[str, str], request: pytest.FixtureRequest) -> Make:
-    """Makes an engine of the kind under test, not started; keywords override its spec."""
-    name, place = kind
-    if name == "echo":
-        model = f"echo:vocab_size={VOCAB},delay=0.001"
-    else:
-        model = str(request.getfixturevalue("checkpoint"))
-
-    def make(**overrides: object) -> Engine:
-        fields: dict[str, object] = {
-            "engine": name,
-            "model": model,
-            "device": "cpu",
-            "dtype": "float32",
-            "max_model_len": MAX_LEN,
-            "max_batch_size": 8,
-            "max_batch_tokens": 64,
-            "kv_cache_bytes": 1 << 20,
-            "num_threads": 1,
-        }
-        spec = EngineSpec(**{**fields, **overrides})  # type: ignore[arg-type]
-        return HostEngine(spec) if place == "child" else LocalEngine(catalog.find(name), spec)
-
-    return make
-
-
-@pytest.fixture(scope="module")
-async def engine(make: Make) -> AsyncIterator[Engine]:
-    """A running engine that tests share; they leave it idle."""
-    engine = make()
-    await engine.start(lambda progress: None)
-    yield engine
-    await engine.close()
-
-
-@pytest.fixture
-async def start(make: Make) -> AsyncIterator[Start]:
-    """Starts an engine for one test; keywords override its spec."""
-    async with AsyncExitStack() as stack:
-
-        async def start(**overrides: object) -> Engine:
-            engine = make(**overrides)
-            stack.push_async_callback(engine.close)
-            await engine.start(lambda progress: None)
-            return engine
-
-        yield start
-
-
-async def collect(engine: Engine, submit: Submit) -> list[Event]:
-    async with engine.stream(submit) as events:
-        return [event async for event in events]
-
-
-async def generate(engine: Engine, submit: Submit) -> list[int]:
-    """The new tokens of a request that must end well."""
-    events = await collect(engine, submit)
-    assert isinstance(events[-1], Finish), events[-1]
-    return tokens(events)
-
-
-def tokens(events: list[Event]) -> list[int]:
-    return [token for event in events if isinstance(event, Tokens) for token in event.token_ids]
-
-
-@asynccontextmanager
-async def begun(engine: Engine, submit: Submit) -> AsyncIterator[AsyncIterator[Event]]:
-    """The stream of a request that has yielded its first tokens."""
-    async with engine.stream(submit) as events:
-        assert isinstance(await anext(events), Tokens)
-        yield events
 
 
 async def test_ends_with_exactly_one_terminal_event(engine: Engine) -> None:
