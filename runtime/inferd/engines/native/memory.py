@@ -95,9 +95,14 @@ def _hint(fits: int, needed: int, free: int) -> str:
 def cpu_budget(spec: EngineSpec, available: int, weights: int) -> Budget:
     """What the KV cache may take of `available` bytes beside `weights` bytes in main memory."""
     if spec.kv_cache_bytes is not None:
-        return _given(spec.kv_cache_bytes, available)
-    modest = min(MAX_CPU_KV_BYTES, max(SMALL_CPU_KV_BYTES, 4 * weights))
-    return Budget(min(int(spec.memory_fraction * available), modest), available)
+        return given_budget(spec.kv_cache_bytes, available)
+    fraction = int(spec.memory_fraction * available)
+    return Budget(min(fraction, modest_kv_bytes(weights)), available)
+
+
+def modest_kv_bytes(weights: int) -> int:
+    """What a KV cache in main memory takes at most unless its size is given."""
+    return min(MAX_CPU_KV_BYTES, max(SMALL_CPU_KV_BYTES, 4 * weights))
 
 
 def cuda_budget(spec: EngineSpec, free: int, total: int, peak: int) -> Budget:
@@ -106,12 +111,13 @@ def cuda_budget(spec: EngineSpec, free: int, total: int, peak: int) -> Budget:
     `free` is measured with the weights loaded; `peak` are bytes that a largest step takes more.
     """
     if spec.kv_cache_bytes is not None:
-        return _given(spec.kv_cache_bytes, free - peak)
+        return given_budget(spec.kv_cache_bytes, free - peak)
     mine = int(spec.memory_fraction * total) - (total - free) - peak
     return Budget(max(0, mine), max(0, free - peak))
 
 
-def _given(asked: int, free: int) -> Budget:
+def given_budget(asked: int, free: int) -> Budget:
+    """`asked` bytes. Raises StartError(out_of_memory) where fewer are free."""
     if asked > free:
         raise StartError(
             "out_of_memory",
