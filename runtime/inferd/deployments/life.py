@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import asdict
 
@@ -27,7 +28,7 @@ _log = logging.getLogger("inferd.deployments")
 
 _LOOK_S = 0.05  # between two looks at what still runs
 
-Save = Callable[["Life"], Awaitable[None]]
+Save = Callable[[Record], Coroutine[Any, Any, None]]
 
 
 class Life:
@@ -70,6 +71,7 @@ class Life:
         self._coming: asyncio.Task[None] | None = None
         self._going: asyncio.Task[None] | None = None
         self._releasing: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._error: StartError | None = None
         if record is not None:
             self._remember(record)
@@ -93,7 +95,7 @@ class Life:
 
     async def save(self) -> None:
         """Make what it is now durable. Raises `StoreError`."""
-        await self._save(self)
+        await self._save(self.record())
 
     async def again(self, token: str | None) -> None:
         """Start what is stopped or failed; what failed is fetched again, where it is damaged."""
@@ -145,7 +147,7 @@ class Life:
             unwanted.set()
 
     async def _run(self, folder: Path, text: TextModel) -> None:
-        engine = self._engine = self._means.engine(self.spec, folder)
+        engine = self._engine = await self._means.engine(self.spec, folder)
         info = await engine.start(self._progressed)
         deployment = Deployment(
             self.entry.name,
@@ -182,12 +184,14 @@ class Life:
             await self._keep()
 
     async def look(self) -> None:
-        """Notice an engine that has given up."""
+        """Notice an engine that has given up; one that found no room to wake tries again."""
         engine = self._engine
-        if self.entry.state == "running" and engine is not None and engine.state == "failed":
-            reason = getattr(engine, "reason", None)
-            error = reason if isinstance(reason, StartError) else None
-            await self._failed(error or StartError("crashed", "The model's process ended"))
+        if self.entry.state != "running" or engine is None:
+            return
+        if engine.state in ("failed", "closed"):
+            reason = engine.reason
+            if reason is None or reason.code != "out_of_memory":
+                await self._failed(reason or StartError("crashed", "The model's process ended"))
 
     # ------------------------------------------------------------ down
 
@@ -199,7 +203,7 @@ class Life:
         if before != "deleted":
             self.wanted = to
         try:
-            await self._save(self)
+            await self._save(self.record())
         except InferdError:
             self.wanted = before
             raise
@@ -214,6 +218,8 @@ class Life:
             await self._stop_coming()
             await self._drained(timeout)
             await self._release()
+            if self.wanted == "deleted":
+                await self._adapters.forget(self.entry.name)
         finally:
             self._going = None
             self._move(self.wanted)
@@ -233,6 +239,8 @@ class Life:
             self.entry.move("stopping")
         await self._stop_coming()
         await self._release()
+        if self._keeping is not None:
+            await asyncio.wait({self._keeping})
 
     async def _stop_coming(self) -> None:
         if self._coming is not None and not self._coming.done():
@@ -257,8 +265,9 @@ class Life:
 
     async def _keep(self) -> None:
         """Save what has happened already; a database that fails is told in the log."""
+        self._keeping = asyncio.create_task(self._save(self.record()))
         try:
-            await self._save(self)
+            await asyncio.shield(self._keeping)
         except InferdError as error:
             told(error, _log, f"{self.entry.name} could not be stored")
 

@@ -6,12 +6,11 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any
+from collections.abc import Callable, Collection
 
 from msgspec.structs import replace
 
-from inferd.deployments.life import Life
+from inferd.deployments.life import Life, Save
 from inferd.deployments.means import Adapters, Means, Now
 from inferd.deployments.records import Record, Records
 from inferd.deployments.spec import DeploySpec, check_instances, check_spec
@@ -84,10 +83,10 @@ class Deployments:
             if self._adapters.find(name) is not None:
                 raise Conflict(f"An adapter is already called `{name}`", param="model_name")
         self._check_replacement(spec.model_name, spec.replaced_by)
-        life = self._life(spec, self._new_id(), self._save)
+        life = self._life(spec, self._new_id(), self._records.put)
         self._registry.enter(life.entry)
         try:
-            await self._save(life)
+            await life.save()
         except BaseException:
             self._registry.remove(life.entry)
             raise
@@ -176,7 +175,7 @@ class Deployments:
             raise NotFound(f"There is no deployment {deploy_id[:64]}", param="deploy_id")
         return life.status()
 
-    def list(self, statuses: Collection[State] | None = None) -> tuple[DeploymentStatus, ...]:
+    def list(self, statuses: Collection[str] | None = None) -> tuple[DeploymentStatus, ...]:
         """Those in one of `statuses`, oldest first. None: all that were not deleted."""
         found = (life.status() for life in self._lives.values())
         if statuses is None:
@@ -239,7 +238,7 @@ class Deployments:
         self,
         spec: DeploySpec,
         deploy_id: str,
-        save: Callable[[Life], Coroutine[Any, Any, None]],
+        save: Save,
         *,
         state: State = "initializing",
         fixed: bool = False,
@@ -269,7 +268,9 @@ class Deployments:
 
     def _restored(self, record: Record) -> Life:
         state: State = "initializing" if record.state == "running" else record.state
-        life = self._life(record.spec, record.deploy_id, self._save, state=state, record=record)
+        life = self._life(
+            record.spec, record.deploy_id, self._records.put, state=state, record=record
+        )
         if state == "deleted":
             return life
         try:
@@ -296,9 +297,6 @@ class Deployments:
         if life.entry.state == "deleted" and life.entry in self._registry.entries():
             self._registry.remove(life.entry)
 
-    async def _save(self, life: Life) -> None:
-        await self._records.put(life.record())
-
     async def _forget_old(self) -> None:
         deleted = [key for key, life in self._lives.items() if life.entry.state == "deleted"]
         for key in deleted[:-KEPT_DELETED]:
@@ -311,5 +309,5 @@ class Deployments:
             raise InvalidRequest(f"replaced_by: `{by}` leads back to `{name}`", "replaced_by")
 
 
-async def _unstored(life: Life) -> None:
+async def _unstored(record: Record) -> None:
     """What comes from the command line comes from there again."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from inferd.deployments.spec import DeploySpec
 from inferd.deployments.status import Instances
 from inferd.engines.base import Engine
+from inferd.errors import StartError
 from inferd.hub import OnProgress
 from inferd.registry import Deployment
 from inferd.text.model import TextModel
@@ -24,6 +25,9 @@ class Counts(Protocol):
     @property
     def pending(self) -> int: ...
 
+    @property
+    def asleep(self) -> int: ...
+
 
 class Served(Engine, Protocol):
     """An engine of one or several instances (`replicas.ReplicaSet`)."""
@@ -34,6 +38,10 @@ class Served(Engine, Protocol):
     @property
     def in_flight(self) -> int:
         """Streams that are open."""
+
+    @property
+    def reason(self) -> StartError | None:
+        """Why it last failed to run; None if it never did."""
 
     def set_limits(self, min_instances: int, max_instances: int) -> None: ...
 
@@ -47,12 +55,15 @@ class Adapters(Protocol):
     async def detach(self, deployment: Deployment) -> None:
         """`deployment` goes: its adapters wait for another of its name."""
 
+    async def forget(self, base: str) -> None:
+        """The deployment `base` is deleted, and its adapters with it."""
+
     def find(self, name: str) -> object | None: ...
 
 
 class Means(Protocol):
-    """How a model is fetched, read and run. The first two block, and are called on threads.
-    All raise `StartError`."""
+    """How a model is fetched, read and run. The first two block, and are called on threads. All
+    raise `StartError`."""
 
     def fetch(
         self, model: str, revision: str | None, token: str | None, on_progress: OnProgress
@@ -61,7 +72,7 @@ class Means(Protocol):
     def read(self, spec: DeploySpec, folder: ModelFolder) -> tuple[TextModel, str]:
         """The model's text side, and the version of the checkpoint."""
 
-    def engine(self, spec: DeploySpec, folder: Path) -> Served:
+    async def engine(self, spec: DeploySpec, folder: Path) -> Served:
         """Not yet started."""
 
 
@@ -72,4 +83,5 @@ Now = Callable[[], float]
 def counted(engine: Served | None) -> Instances:
     if engine is None:
         return Instances()
-    return Instances(engine.instances.running, engine.instances.pending)
+    counts = engine.instances
+    return Instances(counts.running, counts.pending, counts.asleep)

@@ -10,10 +10,11 @@ from inferd.messages import EngineInfo
 
 
 class Instances(Struct, frozen=True):
-    """`running` take requests; `pending` start or wake."""
+    """`running` take requests; `pending` start or wake; those `asleep` wake on demand."""
 
     running: int = 0
     pending: int = 0
+    asleep: int = 0
 
 
 class Step(Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sql
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool
 
 from inferd.errors import InferdError, StartError
 from inferd.store import schema
@@ -19,6 +19,12 @@ T = TypeVar("T")
 
 DIALECTS = ("sqlite", "postgresql")
 _BUSY_MS = 5000  # SQLite waits so long for another process's transaction
+_IN_MEMORY: dict[str, Any] = {  # such a database is its one connection
+    "poolclass": QueuePool,
+    "pool_size": 1,
+    "max_overflow": 0,
+    "connect_args": {"check_same_thread": False},
+}
 _LOCK = 0x696E66657264  # PostgreSQL's advisory lock: one daemon per database
 
 
@@ -93,9 +99,9 @@ class Store:
     # ------------------------------------------------------------ the start
 
     def _opened(self, url: URL) -> Engine:
-        options = {"poolclass": StaticPool} if self.dialect == "sqlite" and not url.database else {}
+        in_memory = self.dialect == "sqlite" and url.database in (None, "", ":memory:")
         try:
-            engine = sql.create_engine(url, **options)
+            engine = sql.create_engine(url, **(_IN_MEMORY if in_memory else {}))
         except NoSuchModuleError as error:
             raise self._unusable(f"there is no driver {url.drivername}") from error
         except ModuleNotFoundError as error:
