@@ -24,6 +24,8 @@ OTHER_NAMES = {  # vLLM's, SGLang's, TGI's and llama.cpp's names for what we hav
     "model_path": "model",
     "model_id": "model",
     "threads": "num_threads",
+    "max_cpu_loras": "adapter_host_bytes",
+    "max_loras_per_batch": "max_adapters",
 }
 """Same idea, but not near enough in meaning or default to be taken silently."""
 
@@ -33,13 +35,13 @@ _VLLM_ONLY = """
     chat_template_content_format compilation_config config_format cpu_offload_gb
     cudagraph_capture_sizes data_parallel_size data_parallel_rank default_mm_loras
     disable_log_stats distributed_executor_backend download_dir
-    enable_chunked_prefill enable_expert_parallel enable_force_include_usage enable_lora
-    enable_prompt_tokens_details enable_request_id_headers enable_sleep_mode
+    enable_chunked_prefill enable_expert_parallel enable_force_include_usage
+    enable_prompt_tokens_details enable_request_id_headers
     fully_sharded_loras generation_config guided_decoding_backend hf_config_path hf_overrides
     hf_token kv_cache_dtype kv_offloading_backend kv_offloading_size kv_transfer_config
     limit_mm_per_prompt load_format logits_processors logprobs_mode
-    long_prefill_token_threshold lora_dtype lora_modules lora_target_modules max_cpu_loras
-    max_logprobs max_lora_rank max_loras max_num_partial_prefills mm_processor_kwargs
+    long_prefill_token_threshold lora_dtype lora_modules lora_target_modules
+    max_logprobs max_num_partial_prefills mm_processor_kwargs
     model_impl num_gpu_blocks_override optimization_level otlp_traces_endpoint
     override_generation_config pipeline_parallel_size prefix_caching_hash_algo quantization
     response_role root_path runner skip_tokenizer_init
@@ -52,6 +54,8 @@ NOT_HERE_YET = frozenset(_VLLM_ONLY.split())
 
 NEEDLESS = {
     "enable_auto_tool_choice": "Tool calls are always parsed; --tool-call-parser chooses how.",
+    "enable_lora": "Models take adapters unless --max-adapters is 0.",
+    "enable_sleep_mode": "Models sleep when others need their memory.",
     "trust_remote_code": "Code that comes with a model is never run.",
 }
 """vLLM's options for what goes without saying here."""

@@ -180,13 +180,23 @@ class ServeConfig:
     memory_fraction: Annotated[
         float,
         Option(
-            help="Share to use of the GPU's memory, or of a CPU machine's free memory.",
+            help="Share to use of each GPU's memory, and of the memory that is available here.",
             group=MEMORY,
             aliases=("gpu_memory_utilization",),
             above=0.0,
             most=1.0,
         ),
     ] = 0.9
+    memory_budget: Annotated[
+        int | None,
+        Option(
+            help="Main memory for all models together, like 8GiB; who needs room beyond it has "
+            "idle models sleep. Default: the memory fraction of what is available at the start.",
+            group=MEMORY,
+            least=1,
+            size=True,
+        ),
+    ] = None
     kv_cache_bytes: Annotated[
         int | None,
         Option(
@@ -202,6 +212,36 @@ class ServeConfig:
         int,
         Option(help="Tokens per KV block.", group=MEMORY, least=1, most=1024, unit="TOKENS"),
     ] = 16
+    max_adapters: Annotated[
+        int,
+        Option(
+            help="Adapters that a model runs at once; others wait for one to be idle. 0: none.",
+            group=MEMORY,
+            aliases=("max_loras",),
+            least=0,
+            most=1024,
+        ),
+    ] = 8
+    max_adapter_rank: Annotated[
+        int,
+        Option(
+            help="Largest rank of an adapter.",
+            group=MEMORY,
+            aliases=("max_lora_rank",),
+            least=1,
+            most=256,
+        ),
+    ] = 64
+    adapter_host_bytes: Annotated[
+        int,
+        Option(
+            help="Most memory for the adapters of a model, like 1GiB; others are read anew when "
+            "they are used.",
+            group=MEMORY,
+            least=0,
+            size=True,
+        ),
+    ] = 1 << 30
     num_threads: Annotated[
         int | None,
         Option(help="CPU threads per operation. Default: one per core.", group=MEMORY, least=1),
