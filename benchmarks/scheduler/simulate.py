@@ -3,7 +3,8 @@
     python -m benchmarks.scheduler.simulate [--steps 1000000] [--trace FILE.jsonl]
 
 The cost model is that of an 8B model in bf16 on one accelerator of H100's class, in round numbers
-(5 ms to read the weights, 25 µs per token computed); it is an assumption, not a measurement.
+(5 ms to read the weights, 25 µs per token computed, 2 ms to copy an adapter to its slot); it is an
+assumption, not a measurement.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ from inferd_scheduler.workload import (
 )
 
 COST = CostModel(
-    step_base_s=5e-3, per_token_s=2.5e-5, per_sequence_s=5e-6, per_context_token_s=2e-9
+    step_base_s=5e-3,
+    per_token_s=2.5e-5,
+    per_sequence_s=5e-6,
+    per_context_token_s=2e-9,
+    per_slot_load_s=2e-3,
 )
 CONFIG = SchedulerConfig(
     max_batch_size=128,
@@ -62,6 +67,13 @@ def bursts(size: int, period_s: float) -> Iterator[Arrival]:
     return synthetic(burst_times(size, period_s), prompts, 32, 512, random, callers=8, priorities=3)
 
 
+def adapted(rate: float, adapters: int) -> Iterator[Arrival]:
+    random = Random(4)
+    prompts = uniform_prompts(64, 1024, random)
+    times = poisson_times(rate, random)
+    return synthetic(times, prompts, 32, 512, random, callers=8, priorities=3, adapters=adapters)
+
+
 def cases() -> dict[str, tuple[SchedulerConfig, Iterator[Arrival]]]:
     return {
         "poisson 5/s": (CONFIG, poisson(5)),
@@ -69,6 +81,8 @@ def cases() -> dict[str, tuple[SchedulerConfig, Iterator[Arrival]]]:
         "zipf prefixes 15/s": (CONFIG, shared(15)),
         "the same, no prefix cache": (replace(CONFIG, prefix_cache=False), shared(15)),
         "bursts of 100 every 10 s": (CONFIG, bursts(100, 10)),
+        "8 adapters, 8 slots, 10/s": (replace(CONFIG, max_adapters=8), adapted(10, 8)),
+        "32 adapters, 8 slots, 10/s": (replace(CONFIG, max_adapters=8), adapted(10, 32)),
         "small pool, fcfs": (TIGHT, poisson(15)),
         "small pool, priority": (replace(TIGHT, policy="priority"), poisson(15)),
         "small pool, fair": (replace(TIGHT, policy="fair"), poisson(15)),
@@ -86,6 +100,7 @@ def simulate(config: SchedulerConfig, arrivals: Iterator[Arrival], steps: int) -
 def show(name: str, figures: dict[str, Any]) -> None:
     cells = " ".join(f"{figures[column]:11.4f}" for column in COLUMNS)
     rest = f"{figures['preemptions']:8d} {figures['prefix_hit_rate']:6.1%}"
+    rest += f" {figures['adapter_loads']:7d}"
     print(f"{name:26} {figures['mean_batch']:6.1f} {cells} {rest} {figures['cpu_s']:7.1f}")
 
 
@@ -99,7 +114,7 @@ def main() -> None:
         loads = {"trace": (CONFIG, read_trace(options.trace.open(), Random(0)))}
         steps = 10**12
     heads = " ".join(f"{column:>11.11}" for column in COLUMNS)
-    print(f"{'case':26} {'batch':>6} {heads} {'preempt':>8} {'hits':>6} {'cpu s':>7}")
+    print(f"{'case':26} {'batch':>6} {heads} {'preempt':>8} {'hits':>6} {'loads':>7} {'cpu s':>7}")
     results: dict[str, dict[str, Any]] = {}
     for name, (config, arrivals) in loads.items():
         results[name] = simulate(config, arrivals, steps)

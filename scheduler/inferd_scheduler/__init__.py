@@ -6,6 +6,17 @@ The manner is h11's: methods take what happened (and the time), and return what 
     while (step := scheduler.plan(now)) is not None:
         for event in scheduler.commit(step, engine.run(step), now):
             ...
+
+Adapters. A request for an adapter runs only while the adapter is in one of `max_adapters` slots.
+Its running requests pin it there; what nobody pins stays until its slot is needed, least recently
+used first. Who finds all slots pinned is passed over: others, the bare model's among them, come in
+as if it were not there. So that nobody waits for ever, the first of those passed over, in the order
+of the policy, closes a slot to all who come after it: of the slots that were loaded `adapter_turn`
+steps ago or more, the one that is sure to be free first, by what its running requests may still
+generate. That bound shrinks with every step, and when the slot is free, the first in the order gets
+it. So adapters share the slots as their requests share the queue: by arrival, by priority, or by
+what their callers were served. How many requests an adapter has, or how busy it is, gains it no
+more than its turn, which is there so that requests for one adapter can share steps.
 """
 
 from inferd_scheduler.config import PolicyName, SchedulerConfig

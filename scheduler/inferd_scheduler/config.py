@@ -22,6 +22,7 @@ class SchedulerConfig:
     max_queue_tokens: int = 4_000_000  # tokens of all waiting requests
     prefix_cache: bool = True
     max_adapters: int = 0  # adapter slots on the device, that is, adapters in one step
+    adapter_turn: int = 50  # steps for which a loaded slot takes newcomers, whoever waits
 
     def __post_init__(self) -> None:
         for name in (
@@ -34,8 +35,9 @@ class SchedulerConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.max_adapters < 0:
-            raise ValueError(f"max_adapters must be at least 0, not {self.max_adapters}")
+        for name in ("max_adapters", "adapter_turn"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
         if self.max_model_len < 2:  # one token of prompt, one of output
             raise ValueError(f"max_model_len must be at least 2, not {self.max_model_len}")
         if self.max_batch_tokens < self.max_batch_size:

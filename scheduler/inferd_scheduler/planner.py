@@ -80,6 +80,7 @@ class Planner:
         ]
         others, budget = self._advance(works, self._max_tokens - len(works))
         if not preempted:  # else newcomers would take the blocks that were just cleared
+            self._slots.begin(number)
             admitted, budget = self._admit(works, budget, now)
             others += admitted
         if not works:
@@ -167,7 +168,6 @@ class Planner:
             works.append(_work(request, count, tuple(request.block_table), first=True))
             budget -= count
             admitted.append(request)
-        self._slots.open()
         self._queue.restore()
         return admitted, budget
 

@@ -32,7 +32,7 @@ class Scheduler:
         self._cache = KVCache(config.num_blocks, config.block_size, reuse=config.prefix_cache)
         self._batch = Batch(config.max_batch_size)
         self._queue = WaitingQueue(config.policy)
-        self._slots = AdapterSlots(config.max_adapters)
+        self._slots = AdapterSlots(config.max_adapters, config.adapter_turn)
         self._planner = Planner(config, self._cache, self._batch, self._queue, self._slots)
         self._requests: dict[str, Request] = {}  # all that wait or run
         self._flight: Flight | None = None

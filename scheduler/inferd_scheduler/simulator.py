@@ -29,12 +29,14 @@ class CostModel:
     per_token_s: float  # computing one token
     per_sequence_s: float = 0.0  # sampling
     per_context_token_s: float = 0.0  # reading one position's KV
+    per_slot_load_s: float = 0.0  # copying an adapter into its slot
 
     def duration(self, step: Step) -> float:
         cost = self.step_base_s + self.per_token_s * step.num_tokens
         if self.per_context_token_s:
             context = sum([work.start for work in step.works]) + step.num_tokens
             cost += self.per_context_token_s * context
+        cost += self.per_slot_load_s * len(step.slot_loads)
         return cost + self.per_sequence_s * len(step.works)
 
 
@@ -60,6 +62,7 @@ class Report:
     itl_p99_s: float
     preemptions: int
     prefix_hit_rate: float  # of the tokens that were looked up
+    adapter_loads: int  # into slots
 
 
 @dataclass(slots=True)
@@ -112,6 +115,7 @@ class Simulator:
                 arrival.output_tokens,
                 caller=arrival.caller,
                 priority=arrival.priority,
+                adapter=arrival.adapter,
             )
             try:
                 self.scheduler.submit(request, self.now)
@@ -165,6 +169,7 @@ class Simulator:
             itl_p99_s=counted_percentile(self._gaps, 99) * ITL_RESOLUTION_S,
             preemptions=stats.total_preemptions,
             prefix_hit_rate=stats.total_prefix_hits / max(1, stats.total_prefix_queries),
+            adapter_loads=stats.total_adapter_loads,
         )
 
 

@@ -15,13 +15,18 @@ class AdapterSlots:
 
     Args:
         count: slots; 0: there are no adapters here.
+        turn: steps for which a slot that was loaded stays open to newcomers, whoever waits.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, turn: int) -> None:
         self.count = count
+        self.turn = turn
         self.loads = 0
         self.evictions = 0
-        self.closed = -1  # a slot that newcomers must leave alone, or -1
+        self.closed = -1  # a slot that newcomers must leave alone in this plan, or -1
+        self._step = 0  # the one being planned
+        self._chosen = False  # whether `close` was called for it
+        self._loaded = [0] * count  # the step for which each slot was loaded
         self._adapters: list[str] = [""] * count  # by slot; "": empty
         self._slots: dict[str, int] = {}  # the inverse
         self._pins = [0] * count  # running requests
@@ -32,6 +37,12 @@ class AdapterSlots:
     def resident(self) -> dict[str, int]:
         """Adapter → slot. A copy."""
         return dict(self._slots)
+
+    def begin(self, step: int) -> None:
+        """Admissions to `step` begin: no slot is closed."""
+        self._step = step
+        self._chosen = False
+        self.closed = -1
 
     def admits(self, adapter: str) -> bool:
         """Whether a newcomer can use `adapter` now: it has a slot that is not closed, or gets one.
@@ -66,24 +77,25 @@ class AdapterSlots:
             self._free[slot] = None
 
     def close(self, running: Iterable[Request]) -> None:
-        """An adapter found no slot: close the slot that is sure to be free first.
+        """An adapter found no slot: of those that had their turn, close the one that is sure to be
+        free first. Only the first call for a step has an effect.
 
         Running requests end after `limit - total` tokens at most. Nobody comes to a closed slot, so
         the least of these bounds shrinks with every step, whichever slot has it, until a slot is
-        free. Without effect if a slot is closed already.
+        free.
         """
-        if self.closed >= 0:
+        if self._chosen:
             return
+        self._chosen = True
         assert not self._free, "a slot is free"
+        due = [slot for slot in range(self.count) if self._step - self._loaded[slot] >= self.turn]
+        if not due:
+            return
         bounds = [0] * self.count
         for request in running:
             if request.slot >= 0:
                 bounds[request.slot] = max(bounds[request.slot], request.limit - request.total)
-        self.closed = min(range(self.count), key=bounds.__getitem__)
-
-    def open(self) -> None:
-        """No slot is closed any more."""
-        self.closed = -1
+        self.closed = min(due, key=bounds.__getitem__)
 
     def forget(self, adapter: str) -> bool:
         """Empty the adapter's slot, if it has one; False, and nothing changes, if it is pinned."""
@@ -117,7 +129,6 @@ class AdapterSlots:
         assert set(self._free) == {slot for slot, held in enumerate(pins) if not held}
         held = {adapter: slot for slot, adapter in enumerate(self._adapters) if adapter}
         assert held == self._slots
-        assert self.closed == -1
         assert not self._pending
 
     def _load(self, adapter: str) -> int:
@@ -127,6 +138,7 @@ class AdapterSlots:
             self.evictions += 1
         self._adapters[slot] = adapter
         self._slots[adapter] = slot
+        self._loaded[slot] = self._step
         self._pending.append((slot, adapter))
         self.loads += 1
         return slot

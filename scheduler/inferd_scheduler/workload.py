@@ -21,6 +21,7 @@ class Arrival:
     output_tokens: int  # how many it will generate
     caller: str = ""
     priority: int = 0
+    adapter: str = ""
 
 
 # ---------------------------------------------------------------- when: endless streams of times
@@ -86,8 +87,12 @@ def synthetic(
     *,
     callers: int = 1,
     priorities: int = 1,
+    adapters: int = 0,
 ) -> Iterator[Arrival]:
-    """Arrivals with output lengths, callers and priorities drawn uniformly."""
+    """Arrivals with output lengths, callers and priorities drawn uniformly.
+
+    Each of `adapters` and the bare model is asked for as often as the others; 0: none is.
+    """
     for time_s, prompt in zip(times, prompts, strict=False):
         yield Arrival(
             time_s=time_s,
@@ -95,7 +100,13 @@ def synthetic(
             output_tokens=random.randint(shortest_output, longest_output),
             caller=f"caller-{random.randrange(callers)}",
             priority=random.randrange(priorities),
+            adapter=_adapter(adapters, random) if adapters else "",
         )
+
+
+def _adapter(adapters: int, random: Random) -> str:
+    chosen = random.randrange(adapters + 1)
+    return f"adapter-{chosen}" if chosen else ""
 
 
 def read_trace(lines: Iterable[str], random: Random) -> Iterator[Arrival]:

@@ -29,6 +29,7 @@ GOOD: dict[str, Any] = {
         ("max_queue_requests", 0),
         ("max_queue_tokens", 0),
         ("max_adapters", -1),
+        ("adapter_turn", -1),
     ],
 )
 def test_a_wrong_field_is_named(field: str, value: object) -> None:

@@ -23,6 +23,7 @@ CONFIGS = st.builds(
     max_queue_tokens=st.sampled_from([20, 1000]),
     prefix_cache=st.booleans(),
     max_adapters=st.integers(0, 3),
+    adapter_turn=st.sampled_from([0, 4]),
 )
 # Two token ids, two salts and few adapters, so that prefixes are shared by chance and by mistake.
 ADAPTERS = st.sampled_from(["", "p", "q", "r", "t"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from random import Random
 
@@ -23,9 +24,16 @@ def arrival(time_s: float, prompt: int, output: int) -> Arrival:
 
 
 def test_the_cost_is_linear_in_what_a_step_computes() -> None:
-    cost = CostModel(step_base_s=1000, per_token_s=100, per_sequence_s=10, per_context_token_s=1)
+    cost = CostModel(
+        step_base_s=1000,
+        per_token_s=100,
+        per_sequence_s=10,
+        per_context_token_s=1,
+        per_slot_load_s=0.5,
+    )
     works = [Work("a", 0, 5, (1,), (), True, False), Work("b", 1, 0, (1, 2), (0,), True, True)]
     assert cost.duration(Step(1, works, 3)) == 1000 + 300 + 20 + 8
+    assert cost.duration(Step(1, works, 3, (), ((0, "x"),))) == 1000 + 300 + 20 + 8 + 0.5
 
 
 def test_one_request_by_hand() -> None:
@@ -72,6 +80,18 @@ def test_shared_prefixes_show_in_the_hit_rate() -> None:
     report = Simulator(CONFIG, SECOND, islice(arrivals, 40)).run()
     assert report.finished == 40
     assert report.prefix_hit_rate > 0.7  # 16 of 20 tokens, but for the first
+
+
+def test_adapters_in_turn_are_loaded_once_each_and_all_are_served() -> None:
+    config = replace(CONFIG, max_adapters=1, adapter_turn=0)
+    turns = [replace(arrival(i / 10, 4, 3), adapter="xy"[i % 2]) for i in range(8)]
+    report = Simulator(config, SECOND, turns).run()
+    assert report.finished == 8
+    assert report.adapter_loads == 8  # by arrival: whoever comes between closes the slot
+    config = replace(config, adapter_turn=50)
+    assert Simulator(config, SECOND, turns).run().adapter_loads == 2
+    together = [replace(a, adapter="xy"[i // 4]) for i, a in enumerate(turns)]
+    assert Simulator(config, SECOND, together).run().adapter_loads == 2
 
 
 @pytest.mark.parametrize(("percent", "value"), [(1, 1), (50, 2), (75, 3), (76, 9), (100, 9)])

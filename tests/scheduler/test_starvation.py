@@ -45,6 +45,7 @@ CONFIGS = st.builds(
     policy=st.sampled_from(["fcfs", "priority", "fair"]),
     prefix_cache=st.booleans(),
     max_adapters=st.integers(1, 3),
+    adapter_turn=st.sampled_from([0, 6]),
 )
 
 

@@ -39,6 +39,15 @@ def test_synthetic_arrivals_stay_in_their_ranges() -> None:
     assert {arrival.priority for arrival in arrivals} == {0, 1}
 
 
+def test_each_adapter_and_the_bare_model_are_asked_for() -> None:
+    random = Random(0)
+    arrivals = synthetic(burst_times(1, 1), uniform_prompts(1, 2, random), 1, 2, random, adapters=2)
+    shares = Counter(arrival.adapter for arrival in islice(arrivals, 3000))
+    assert shares.keys() == {"", "adapter-1", "adapter-2"}
+    assert [count / 3000 for count in shares.values()] == pytest.approx([1 / 3] * 3, abs=0.03)
+    assert {arrival.adapter for arrival in sample(1)} == {""}
+
+
 def test_poisson_times_have_their_rate() -> None:
     times = list(islice(poisson_times(20, Random(0)), 4000))
     assert times == sorted(times)
