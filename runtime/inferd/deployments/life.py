@@ -28,7 +28,7 @@ _log = logging.getLogger("inferd.deployments")
 
 _LOOK_S = 0.05  # between two looks at what still runs
 
-Save = Callable[[Record], Coroutine[Any, Any, None]]
+Save = Callable[[Callable[[], Record]], Coroutine[Any, Any, None]]
 
 
 class Life:
@@ -95,7 +95,7 @@ class Life:
 
     async def save(self) -> None:
         """Make what it is now durable. Raises `StoreError`."""
-        await self._save(self.record())
+        await self._save(self.record)
 
     async def again(self, token: str | None) -> None:
         """Start what is stopped or failed; what failed is fetched again, where it is damaged."""
@@ -203,7 +203,7 @@ class Life:
         if before != "deleted":
             self.wanted = to
         try:
-            await self._save(self.record())
+            await self._save(self.record)
         except InferdError:
             self.wanted = before
             raise
@@ -265,7 +265,7 @@ class Life:
 
     async def _keep(self) -> None:
         """Save what has happened already; a database that fails is told in the log."""
-        self._keeping = asyncio.create_task(self._save(self.record()))
+        self._keeping = asyncio.create_task(self._save(self.record))
         try:
             await asyncio.shield(self._keeping)
         except InferdError as error:

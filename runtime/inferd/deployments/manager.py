@@ -309,5 +309,5 @@ class Deployments:
             raise InvalidRequest(f"replaced_by: `{by}` leads back to `{name}`", "replaced_by")
 
 
-async def _unstored(record: Record) -> None:
+async def _unstored(latest: Callable[[], Record]) -> None:
     """What comes from the command line comes from there again."""

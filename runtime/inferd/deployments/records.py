@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -41,8 +42,10 @@ class Records:
     def all(self) -> dict[str, Record]:
         return self._table.all()
 
-    async def put(self, record: Record) -> None:
+    async def put(self, latest: Callable[[], Record]) -> None:
+        """Store what `latest` says when its turn has come."""
         async with self._turn:
+            record = latest()
             await in_thread(lambda: self._table.put(record.deploy_id, record))
 
     async def delete(self, deploy_id: str) -> None:
