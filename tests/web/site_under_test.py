@@ -35,7 +35,6 @@ from inferd.service import Service
 from inferd.sources import PathPolicy
 from inferd.store import Store
 from inferd.tally import Tally
-from inferd.store import Store
 from inferd.text import tokenizer as text_tokenizer
 from inferd.text.chat import ChatTemplate
 from inferd.text.model import TextModel, with_parsers

@@ -149,6 +149,8 @@ def _operation(route: ApiRoute, types: _Types, model: str) -> dict[str, Any]:
 
 def _operation_id(route: ApiRoute) -> str:
     words = re.findall(r"\w+", _plain(route.path))
+    if words and route.path.endswith("/"):
+        words.append("slash")
     return "_".join([route.method.lower(), *words])
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from inferd.deployments import Instances, StatsPoint, Step
+from inferd.deployments import StatsPoint, Step
 from inferd.deployments.spec import MAX_INSTANCES
 from inferd.lifecycle import Failure, State
 from inferd.web.bounds import said
@@ -165,6 +165,13 @@ class Config(Struct):
     weights: Weights
 
 
+class InstanceCounts(Struct):
+    """`running` take requests; `pending` start or wake."""
+
+    running: int
+    pending: int
+
+
 class DeploymentOut(Struct, kw_only=True):
     """A deployment. Times are ISO 8601 in UTC. What is not DeepInfra's follows `settings`."""
 
@@ -177,7 +184,7 @@ class DeploymentOut(Struct, kw_only=True):
     fail_reason: str | None
     created_at: str
     updated_at: str
-    instances: Instances
+    instances: InstanceCounts
     config: Config
     settings: ScaleSettings
 
