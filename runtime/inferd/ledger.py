@@ -81,6 +81,7 @@ class _Entry:
     beside: Need  # of the host, where the device is a GPU
     measured: int = 0
     loading: bool = True
+    settled: bool = False  # at least once
     asleep: bool = False
 
     def on(self, device: str) -> Need:
@@ -136,21 +137,26 @@ class Reservation:
     def settle(self, use: MemoryUse) -> None:
         """Account for what an engine holds as measured, in place of the estimate.
 
-        Pools stay reserved at their full size: adapters and workspace never fall below what
-        was reserved for them, since they fill later.
+        What fills later stays reserved at its full size: adapters, and the workspace, of which a
+        process that has worked keeps some. The first measurement tells what the process takes by
+        itself; later ones raise that where all of it together is more than was reserved.
         """
-        if self.held:
-            entry = self._entry
-            entry.need = replace(
-                entry.need,
-                weights=use.weights or entry.need.weights,
-                kv_cache=use.kv_cache or entry.need.kv_cache,
-                adapters=max(entry.need.adapters, use.adapters),
-                workspace=max(entry.need.workspace, use.workspace),
-                process=use.process or entry.need.process,
-            )
-            entry.measured, entry.loading = use.measured, False
-            self._ledger.changed(entry.device)
+        if not self.held:
+            return
+        entry, need = self._entry, self._entry.need
+        process = use.process or need.process
+        if entry.settled:
+            process = max(need.process, process + use.workspace - need.workspace)
+        entry.need = replace(
+            need,
+            weights=use.weights or need.weights,
+            kv_cache=use.kv_cache or need.kv_cache,
+            adapters=max(need.adapters, use.adapters),
+            workspace=max(need.workspace, use.workspace),
+            process=process,
+        )
+        entry.measured, entry.loading, entry.settled = use.measured, False, True
+        self._ledger.changed(entry.device)
 
     def prepare_sleep(self) -> bool:
         """Hold the room that sleeping at level 1 takes of the host; False if there is none.
