@@ -28,10 +28,21 @@ class Bringer:
         self._clock = clock
 
     @asynccontextmanager
-    async def brought(self, holdings: Holdings, source: Source) -> AsyncIterator[GenerationRecord]:
-        """The generation in `source`, in the library and held by the engine while entered. Raises
-        what staging and loading raise; nothing is left of it then."""
+    async def brought(
+        self, engine_for: Callable[[str], Holdings], source: Source
+    ) -> AsyncIterator[GenerationRecord]:
+        """The generation in `source`, in the library and held by an engine while entered. Raises
+        what staging and loading raise; nothing is left of it then.
+
+        Args:
+            engine_for: chooses it, given the base that the adapter's config names.
+        """
         staged, commit = await stage(self._library, self._hub, source)
+        try:
+            holdings = engine_for(staged.base)
+        except BaseException:
+            self._library.discard(staged.folder)
+            raise
         self._library.adopt(staged)
         async with self.held(holdings, staged.generation) as known:
             yield structs.replace(known, source=source.text, revision=commit)

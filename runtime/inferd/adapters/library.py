@@ -33,6 +33,7 @@ class Staged:
 
     folder: Path
     generation: str
+    base: str = ""  # that its config names, a hub id or a folder; "": none
 
 
 class Library:
@@ -62,7 +63,7 @@ class Library:
         try:
             for name in (CONFIG, TENSORS):
                 shutil.copyfile(source / name, folder / name)
-            return Staged(folder, generation_of(folder))
+            return Staged(folder, generation_of(folder), _base(folder))
         except OSError as error:
             self.discard(folder)
             message = f"The adapter could not be copied: {error.strerror or error}"
@@ -146,6 +147,11 @@ def _config(file: Path) -> Any:
     if not isinstance(config, dict):
         raise InvalidRequest(f"{CONFIG} is not a JSON object", "source")
     return {key: _sorted_names(value) for key, value in config.items()}
+
+
+def _base(folder: Path) -> str:
+    named = _config(folder / CONFIG).get("base_model_name_or_path")
+    return named if isinstance(named, str) else ""
 
 
 def _sorted_names(value: Any) -> Any:

@@ -93,7 +93,8 @@ class Adapters(Lookup):
         """Make `name` mean the adapter in `source`: an absolute folder, or `org/name[@revision]`.
 
         Args:
-            base: the deployment it belongs to, by any of its names; None: the only one.
+            base: the deployment it belongs to, by any of its names; None: the one that the
+                adapter's config names if that is served, else the only one.
             replace: a name that is taken is swapped; else that is a `Conflict`, unless it has
                 that very generation already.
         Raises:
@@ -106,8 +107,16 @@ class Adapters(Lookup):
         wanted = Source(source, revision, token)
         async with self._turns.of(name):
             entry = self._entries.get(name)
-            holdings, base_name = self._base(base, entry)
-            async with self._bring.brought(holdings, wanted) as generation:
+            if base is not None or entry is not None:
+                self._base(base, entry)  # what cannot be is refused before it is fetched
+            chosen: list[tuple[Holdings, str]] = []
+
+            def engine_for(named: str) -> Holdings:
+                chosen.append(self._base(base, entry, named))
+                return chosen[0][0]
+
+            async with self._bring.brought(engine_for, wanted) as generation:
+                holdings, base_name = chosen[0]
                 if (now := self._entries.get(name)) is not entry:
                     raise _changed(name)
                 if now is None:
@@ -260,12 +269,14 @@ class Adapters(Lookup):
 
     # ------------------------------------------------------------ inside
 
-    def _base(self, base: str | None, entry: Entry | None) -> tuple[Holdings, str]:
-        """The engine's holdings, and the deployment's name."""
+    def _base(self, base: str | None, entry: Entry | None, named: str = "") -> tuple[Holdings, str]:
+        """The engine's holdings, and the deployment's name. `named`: in an adapter's config."""
         if base is not None:
             name = self._registry.resolve(base).name
         elif entry is not None:
             name = entry.record.base
+        elif served := [n for n, each in self._registry.names() if n == named]:
+            name = self._registry.resolve(served[0]).name
         elif len(self._bases) == 1:
             name = next(iter(self._bases))
         elif not self._bases:
@@ -294,7 +305,7 @@ class Adapters(Lookup):
         """An adapter that nobody else changes, and another generation for it."""
         async with (
             self._changing(name) as (entry, holdings),
-            self._bring.brought(holdings, source) as generation,
+            self._bring.brought(lambda named: holdings, source) as generation,
         ):
             self._unchanged(name, entry)
             yield entry, generation
