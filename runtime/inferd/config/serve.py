@@ -165,6 +165,33 @@ class ServeConfig:
             unit="TOKENS",
         ),
     ] = 4_000_000
+    min_instances: Annotated[
+        int,
+        Option(
+            help="Instances of the model that run at least; 0: it sleeps while nobody asks.",
+            group=SCHEDULING,
+            least=0,
+            most=32,
+        ),
+    ] = 1
+    max_instances: Annotated[
+        int,
+        Option(
+            help="Instances of the model that run at most, when requests wait.",
+            group=SCHEDULING,
+            least=1,
+            most=32,
+        ),
+    ] = 1
+    idle_timeout: Annotated[
+        float,
+        Option(
+            help="How long nobody asks before a model sleeps that has no minimum of instances.",
+            group=SCHEDULING,
+            above=0.0,
+            unit="SECONDS",
+        ),
+    ] = 300.0
     prefix_cache: Annotated[
         bool,
         Option(
@@ -292,6 +319,33 @@ class ServeConfig:
             unit="ORIGIN",
         ),
     ] = ()
+    state_dir: Annotated[
+        str | None,
+        Option(
+            help="Where deployments and adapters are kept. Default: a folder per port in "
+            "$XDG_STATE_HOME/inferd; with --port 0 one that goes with the daemon.",
+            group=SERVER,
+            unit="DIR",
+        ),
+    ] = None
+    database: Annotated[
+        str | None,
+        Option(
+            help="SQLAlchemy's URL of a PostgreSQL or SQLite database for what is known of them. "
+            "Default: SQLite, in the state folder.",
+            group=SERVER,
+            unit="URL",
+        ),
+    ] = None
+    allow_path: Annotated[
+        tuple[str, ...],
+        Option(
+            help="Folder whose models and adapters callers may name; may be repeated. Default: "
+            "any, where only this machine can reach the server and there is no key; else none.",
+            group=SERVER,
+            unit="DIR",
+        ),
+    ] = ()
     shutdown_timeout: Annotated[
         float,
         Option(
@@ -316,6 +370,12 @@ class ServeConfig:
     ] = False
 
     def __post_init__(self) -> None:
+        if self.min_instances > self.max_instances:
+            raise bad_option(
+                f"min_instances is {self.min_instances}, which is more than max_instances, "
+                f"{self.max_instances}",
+                "Raise --max-instances, or lower --min-instances.",
+            )
         if not (is_loopback(self.host) or self.api_key or self.allow_unauthenticated):
             raise bad_option(
                 f"host {self.host!r} is reachable from other machines, and no API key is set",
