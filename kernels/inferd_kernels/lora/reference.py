@@ -34,5 +34,10 @@ def _add(
         width, rank = part.b.shape
         delta = linear_f32(low[:, first : first + rank], part.b.float())
         columns = y[:, part.offset : part.offset + width]
-        columns[rows] = (columns[rows] + delta).to(y.dtype)
+        if isinstance(rows, slice):
+            columns[rows].add_(delta)
+        elif y.dtype == delta.dtype:
+            columns.index_add_(0, rows, delta)
+        else:  # index_add_ would round delta first
+            columns[rows] = (columns[rows] + delta).to(y.dtype)
         first += rank
