@@ -210,7 +210,7 @@ def _fuse(
 
     def keep(tensor: torch.Tensor, name: str) -> torch.Tensor:
         narrow = tensor.to(dtype).contiguous()
-        if dtype != torch.float32 and not bool(narrow.isfinite().all()):
+        if not bool(narrow.isfinite().all()):
             raise invalid(f"{name}, scaled, is too large for {dtype}".replace("torch.", ""))
         return narrow.pin_memory() if pinned else narrow
 
