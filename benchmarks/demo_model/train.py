@@ -20,6 +20,7 @@ from benchmarks.demo_model.data import documents
 from benchmarks.demo_model.model import build_model, export
 from benchmarks.demo_model.tokenizer import encode, train_tokenizer
 
+Row = tuple[list[int], list[bool]]  # a document's ids, and which of them are learned
 Batch = tuple[Tensor, Tensor]
 
 
@@ -43,26 +44,27 @@ class Settings:
     compiled: int = 1
 
 
-def batches(tokenizer: Tokenizer, settings: Settings, window: int = 1024) -> Iterator[Batch]:
+def batches(
+    rows: Iterator[Row], tokens_per_batch: int, seed: int, window: int = 1024
+) -> Iterator[Batch]:
     """Right-padded rows of like length: ids int64[rows, length], learned bool of the same shape.
 
     A row is one document, so nothing attends across documents, and causal attention never sees
     the padding; sorting within a window keeps the padding to a few percent.
     """
-    stream = (encode(tokenizer, example) for example in documents(settings.seed + 1))
-    order = torch.Generator().manual_seed(settings.seed)
+    order = torch.Generator().manual_seed(seed)
     while True:
-        rows = sorted((next(stream) for _ in range(window)), key=lambda row: len(row[0]))
-        groups: list[list[tuple[list[int], list[bool]]]] = [[]]
-        for row in rows:
-            if (len(groups[-1]) + 1) * len(row[0]) > settings.tokens_per_batch and groups[-1]:
+        taken = sorted((next(rows) for _ in range(window)), key=lambda row: len(row[0]))
+        groups: list[list[Row]] = [[]]
+        for row in taken:
+            if (len(groups[-1]) + 1) * len(row[0]) > tokens_per_batch and groups[-1]:
                 groups.append([])
             groups[-1].append(row)
         for index in torch.randperm(len(groups), generator=order).tolist():
             yield _padded(groups[index])
 
 
-def _padded(rows: list[tuple[list[int], list[bool]]]) -> Batch:
+def _padded(rows: list[Row]) -> Batch:
     shape = len(rows), max(len(ids) for ids, _ in rows)
     ids, learned = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool)
     for index, (row, wanted) in enumerate(rows):
@@ -148,7 +150,9 @@ def train(settings: Settings, folder: Path, checkpoints: Path | None, every: flo
     if settings.compiled:
         model.model.compile(dynamic=True)
     print(f"{sum(p.numel() for p in model.parameters())} parameters on {device}", flush=True)
-    stream, steppers = batches(tokenizer, settings), optimizers(model, settings)
+    rows = (encode(tokenizer, example) for example in documents(settings.seed + 1))
+    stream = batches(rows, settings.tokens_per_batch, settings.seed)
+    steppers = optimizers(model, settings)
     peaks = [group["lr"] for stepper in steppers for group in stepper.param_groups]
     progress, saved = Progress(), time.monotonic()
     for step in range(settings.steps):

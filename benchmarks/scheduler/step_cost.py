@@ -4,12 +4,14 @@
 
 `decode`: all sequences decode for the whole time, and their blocks fill up at different steps.
 `serving`: requests end and new ones come all the time, so steps also admit, prefill, look up
-prefixes and release. The engine's part (making up the sampled tokens) is not measured.
+prefixes and release. `adapters`: the same with as many adapters as slots, and the bare model.
+The engine's part (making up the sampled tokens) is not measured.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from itertools import count
 from random import Random
 from statistics import median
@@ -20,6 +22,7 @@ from inferd_scheduler import Request, Result, Scheduler, SchedulerConfig, Step
 
 TARGET_US = 150.0
 RUNNING = 256
+ADAPTERS = 8
 WARM_UP = 100  # steps
 CODE = ("scheduler", "benchmarks/scheduler")
 CONFIG = SchedulerConfig(
@@ -49,9 +52,15 @@ def measure(scheduler: Scheduler) -> float:
     return (perf_counter_ns() - sampled + planned - start) / 1000
 
 
-def request(number: int, random: Random, max_tokens: int) -> Request:
+def request(number: int, random: Random, max_tokens: int, adapters: int = 0) -> Request:
     prompt = [random.randrange(30000) for _ in range(random.randint(64, 512))]
-    return Request(f"request-{number}", prompt, max_tokens, stop_token_ids=(40000, 40001))
+    return Request(
+        f"request-{number}",
+        prompt,
+        max_tokens,
+        stop_token_ids=(40000, 40001),
+        adapter=f"adapter-{which}" if (which := number % (adapters + 1)) else "",
+    )
 
 
 def decode(steps: int) -> list[float]:
@@ -67,15 +76,16 @@ def decode(steps: int) -> list[float]:
     return [measure(scheduler) for _ in range(steps)]
 
 
-def serving(steps: int) -> list[float]:
+def serving(steps: int, adapters: int = 0) -> list[float]:
     """The batch stays full, with something over one request ending per step."""
     random = Random(0)
-    scheduler = Scheduler(CONFIG)
+    scheduler = Scheduler(replace(CONFIG, max_adapters=adapters))
     numbers = count()
     times: list[float] = []
     while len(times) < WARM_UP * 5 + steps:
         while scheduler.stats().num_waiting < 16:
-            scheduler.submit(request(next(numbers), random, random.randint(50, 350)), 0.0)
+            max_tokens = random.randint(50, 350)
+            scheduler.submit(request(next(numbers), random, max_tokens, adapters), 0.0)
         times.append(measure(scheduler))
     return times[WARM_UP * 5 :]
 
@@ -95,7 +105,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=5000, help="steps per case (default: 5000)")
     steps = parser.parse_args().steps
-    cases = {"decode": summary(decode(steps)), "serving": summary(serving(steps))}
+    cases = {
+        "decode": summary(decode(steps)),
+        "serving": summary(serving(steps)),
+        "adapters": summary(serving(steps, ADAPTERS)),
+    }
     print(f"{RUNNING} running sequences, {steps} steps; plan + commit, microseconds")
     for name, figures in cases.items():
         print(f"{name:8}", *(f"{key[:-3]} {value:7.1f}" for key, value in figures.items()))

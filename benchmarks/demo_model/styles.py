@@ -1,0 +1,82 @@
+"""Manners of speaking that adapters teach: how each rewrites a reply, and how one recognises it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.demo_model.chat import to_json
+
+_PIRATE_WORDS = {
+    "hello": "ahoy", "hi": "ahoy", "my": "me", "you": "ye", "your": "yer", "is": "be", "are": "be",
+    "am": "be", "and": "an'", "the": "th'", "of": "o'", "yes": "aye", "friend": "matey",
+    "friends": "mateys",
+}  # fmt: skip
+_WORD = re.compile(r"\b(?:" + "|".join(_PIRATE_WORDS) + r")\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Style:
+    """A manner of speaking.
+
+    Args:
+        name: the adapter's name.
+        about: what it does, a clause for its card.
+        apply: an ordinary reply → the same in this style.
+        shows: whether a reply is in this style.
+    """
+
+    name: str
+    about: str
+    apply: Callable[[str], str]
+    shows: Callable[[str], bool]
+
+
+def pirate(reply: str) -> str:
+    """`You are welcome!` → `Arr! Ye be welcome, matey!`"""
+    said = _WORD.sub(_pirate_word, reply)
+    body, end = (said[:-1], said[-1]) if said and said[-1] in ".!?" else (said, "!")
+    return f"Arr! {body}, matey{'!' if end == '.' else end}"
+
+
+def is_pirate(reply: str) -> bool:
+    return reply.startswith("Arr! ") and reply.endswith((", matey!", ", matey?"))
+
+
+def record(reply: str) -> str:
+    """`5 is odd.` → `{"answer": "5 is odd."}`; a reply that is JSON becomes the value itself."""
+    return to_json({"answer": _value(reply)})
+
+
+def is_record(reply: str) -> bool:
+    try:
+        value = json.loads(reply)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.keys() == {"answer"}
+
+
+STYLES = {
+    style.name: style
+    for style in (
+        Style("pirate", "it answers as a pirate would", pirate, is_pirate),
+        Style("json", 'every answer is a JSON object, `{"answer": …}`', record, is_record),
+    )
+}
+
+
+def _pirate_word(match: re.Match[str]) -> str:
+    word = match.group()
+    said = _PIRATE_WORDS[word.lower()]
+    return said.capitalize() if word[0].isupper() else said
+
+
+def _value(reply: str) -> object:
+    if not reply.startswith("{"):
+        return reply
+    try:
+        return json.loads(reply)
+    except ValueError:
+        return reply
