@@ -129,8 +129,7 @@ async def test_one_that_does_not_fit_changes_nothing(engine: Engine, adapter: Ma
     assert await generate(engine, request("a"))
 
 
-async def test_what_runs_ends_before_it_is_gone(start: Start, adapter: MakeAdapter) -> None:
-    engine = await start()
+async def test_what_runs_ends_before_it_is_gone(engine: Engine, adapter: MakeAdapter) -> None:
     await engine.load_adapter(adapter("one"))
     whole = await generate(engine, request("whole", "one", 100))
     async with begun(engine, request("runs", "one", 100)) as events:
@@ -144,8 +143,7 @@ async def test_what_runs_ends_before_it_is_gone(start: Start, adapter: MakeAdapt
     assert isinstance((await collect(engine, request("late", "one")))[-1], Fail)
 
 
-async def test_a_request_after_a_drop_is_refused(start: Start, adapter: MakeAdapter) -> None:
-    engine = await start()
+async def test_a_request_after_a_drop_is_refused(engine: Engine, adapter: MakeAdapter) -> None:
     await engine.load_adapter(adapter("one"))
     async with begun(engine, request("runs", "one", 100)):
         drop = asyncio.create_task(engine.drop_adapter("one"))

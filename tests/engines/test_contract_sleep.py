@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from inferd.engines.base import Engine
 from inferd.errors import EngineError, StartError, Unavailable
 from inferd.messages import Fail, LoadAdapter, SleepLevel, Submit
 from tests.engines.engines_under_test import GREEDY, HIDDEN, Start, begun, collect, generate
@@ -43,26 +44,28 @@ def adapter(tmp_path: Path) -> LoadAdapter:
     return LoadAdapter("one", str(tmp_path))
 
 
-async def test_says_the_same_after_it_slept(start: Start, level: SleepLevel) -> None:
-    engine = await start()
+def state_of(engine: Engine) -> str:
+    return engine.state
+
+
+async def test_says_the_same_after_it_slept(engine: Engine, level: SleepLevel) -> None:
     before = await generate(engine, REQUEST)
     awake = (await engine.stats()).memory
     asleep = await engine.sleep(level)
-    assert engine.state == "asleep"
+    assert state_of(engine) == "asleep"
     assert asleep.kv_cache == 0
     assert (asleep.weights == awake.weights) == (level == 1 or awake.weights == 0)
     with pytest.raises(Unavailable):
         await collect(engine, REQUEST)
     woken = await engine.wake()
     assert (woken.weights, woken.kv_cache) == (awake.weights, awake.kv_cache)
-    assert engine.state == "ready"
+    assert state_of(engine) == "ready"
     assert await generate(engine, REQUEST) == before
 
 
 async def test_holds_its_adapters_in_its_sleep(
-    start: Start, level: SleepLevel, adapter: LoadAdapter
+    engine: Engine, level: SleepLevel, adapter: LoadAdapter
 ) -> None:
-    engine = await start()
     await engine.load_adapter(adapter)
     submit = Submit("a", (5, 9, 11, 2), 8, GREEDY, adapter="one")
     before = await generate(engine, submit)
@@ -71,12 +74,12 @@ async def test_holds_its_adapters_in_its_sleep(
         await engine.load_adapter(adapter)
     await engine.wake()
     assert await generate(engine, submit) == before
+    await engine.drop_adapter("one")
 
 
 async def test_forgets_an_adapter_that_is_dropped_in_its_sleep(
-    start: Start, level: SleepLevel, adapter: LoadAdapter
+    engine: Engine, level: SleepLevel, adapter: LoadAdapter
 ) -> None:
-    engine = await start()
     await engine.load_adapter(adapter)
     await engine.sleep(level)
     await engine.drop_adapter("one")
@@ -85,18 +88,17 @@ async def test_forgets_an_adapter_that_is_dropped_in_its_sleep(
     assert isinstance(refusal, Fail)
 
 
-async def test_does_not_sleep_while_a_stream_is_open(start: Start, level: SleepLevel) -> None:
-    engine = await start()
+async def test_does_not_sleep_while_a_stream_is_open(engine: Engine, level: SleepLevel) -> None:
     async with begun(engine, Submit("runs", (1, 2), 100, GREEDY)):
         with pytest.raises(EngineError):
             await engine.sleep(level)
-        assert engine.state == "ready"
+        assert state_of(engine) == "ready"
     await engine.sleep(level)  # at once: its end is awaited
-    assert engine.state == "asleep"
+    assert state_of(engine) == "asleep"
+    await engine.wake()
 
 
-async def test_sleeps_deeper_but_not_lighter(start: Start) -> None:
-    engine = await start()
+async def test_sleeps_deeper_but_not_lighter(engine: Engine) -> None:
     light = await engine.sleep(1)
     assert await engine.sleep(1) == light
     deep = await engine.sleep(2)
@@ -106,16 +108,14 @@ async def test_sleeps_deeper_but_not_lighter(start: Start) -> None:
     assert await generate(engine, REQUEST)
 
 
-async def test_many_wake_it_once(start: Start, level: SleepLevel) -> None:
-    engine = await start()
+async def test_many_wake_it_once(engine: Engine, level: SleepLevel) -> None:
     await engine.sleep(level)
     memories = await asyncio.gather(*(engine.wake() for _ in range(5)))
     assert len(set(map(str, memories))) == 1
     assert await generate(engine, REQUEST)
 
 
-async def test_waking_what_is_awake_changes_nothing(start: Start) -> None:
-    engine = await start()
+async def test_waking_what_is_awake_changes_nothing(engine: Engine) -> None:
     memory = await engine.wake()
     assert memory.weights == engine.info.memory.weights
 
@@ -124,7 +124,7 @@ async def test_can_be_closed_in_its_sleep(start: Start, level: SleepLevel) -> No
     engine = await start()
     await engine.sleep(level)
     await engine.close()
-    assert engine.state == "closed"
+    assert state_of(engine) == "closed"
     with pytest.raises(EngineError):
         await engine.sleep(level)
     with pytest.raises(StartError):

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -19,60 +19,26 @@ from inferd.engines.host import HostEngine
 from inferd.engines.process import Limits, child_environment
 from inferd.engines.wire import Message
 from inferd.errors import StartError, Unavailable
-from inferd.messages import EngineInfo, Event, Fail, Finish, Sampling, Submit, Tokens
+from inferd.messages import EngineInfo, Event, Fail, Finish, Submit, Tokens
+from tests.engines.hosts_under_test import (
+    EAGER,
+    GREEDY,
+    Start,
+    collect,
+    eventually,
+    gone,
+    starter,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
-
-GREEDY = Sampling(temperature=0.0)
-EAGER = Limits(pulse_s=0.05, backoff_s=0.01, stop_s=5.0)
-
-Start = Callable[..., Awaitable[HostEngine]]
 
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
     """Starts an echo engine with the given options in a child."""
-    engines: list[HostEngine] = []
-
-    async def start(
-        options: str = "",
-        *,
-        limits: Limits = EAGER,
-        on_progress: Callable[[Progress], None] = lambda progress: None,
-        **overrides: object,
-    ) -> HostEngine:
-        spec = EngineSpec(engine="echo", model=f"echo:{options}", **overrides)  # type: ignore[arg-type]
-        engines.append(HostEngine(spec, limits=limits))
-        await engines[-1].start(on_progress)
-        return engines[-1]
-
-    with anyio.fail_after(60):
+    async with starter() as start:
         yield start
-    for engine in engines:
-        await engine.close()
-
-
-async def collect(engine: HostEngine, submit: Submit) -> list[Event]:
-    async with engine.stream(submit) as events:
-        return [event async for event in events]
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 (nothing to await: another process, or its effects)
-        await anyio.sleep(0.005)
-
-
-async def until(engine: HostEngine, state: str) -> None:
-    await eventually(lambda: engine.state == state)
-
-
-def gone(pid: int) -> bool:
-    """Whether no process has this id, or only the shell of a dead one."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return True
-    return status.rpartition(")")[2].split()[0] == "Z"
 
 
 async def test_a_killed_child_fails_its_streams_and_is_replaced(start: Start) -> None:

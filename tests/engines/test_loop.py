@@ -7,7 +7,21 @@ from inferd.engines.base import EngineSpec
 from inferd.engines.echo import EchoCore
 from inferd.engines.echo_options import Options
 from inferd.engines.wire import Command, GetStats, Message, Stop
-from inferd.messages import EngineStats, Event, Fail, Finish, Sampling, Submit, Tokens
+from inferd.messages import (
+    AdapterFailed,
+    Awake,
+    EngineStats,
+    Event,
+    Fail,
+    Finish,
+    LoadAdapter,
+    Sampling,
+    Sleep,
+    Slept,
+    Submit,
+    Tokens,
+    Wake,
+)
 
 GREEDY = Sampling(temperature=0.0)
 
@@ -65,3 +79,24 @@ def test_what_a_submit_raises_is_that_requests_end() -> None:
     assert isinstance(fail, Fail)
     assert (fail.code, fail.log) == ("engine", "RuntimeError('unlucky')")
     assert not core.busy
+
+
+def test_a_core_is_checked_before_it_sleeps_and_not_in_its_sleep() -> None:
+    core = Counted(EngineSpec(), Options())
+    waits, sent = run(core, [[Sleep()], [Wake()], []])
+    assert waits == [None, None, loop.QUIET_S, None]
+    assert core.checks == 2
+    assert [type(one) for one in sent] == [Slept, Awake]
+
+
+def test_what_a_load_raises_is_that_adapters_end() -> None:
+    class Unlucky(EchoCore):
+        def load_adapter(self, load: LoadAdapter) -> None:
+            raise RuntimeError("unlucky")
+
+    core = Unlucky(EngineSpec(), Options())
+    _, sent = run(core, [[LoadAdapter("one", "/nowhere")], [Submit("a", (5,), 1, GREEDY)]])
+    failed = sent[0]
+    assert isinstance(failed, AdapterFailed)
+    assert (failed.code, failed.log) == ("engine", "RuntimeError('unlucky')")
+    assert isinstance(sent[-1], Finish)

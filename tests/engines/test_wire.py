@@ -30,15 +30,25 @@ from inferd.engines.wire import (
 from inferd.errors import StartError
 from inferd.messages import (
     Abort,
+    AdapterDropped,
+    AdapterFailed,
+    AdapterInfo,
+    Awake,
     Begun,
+    DropAdapter,
     EngineStats,
     Fail,
     Finish,
+    LoadAdapter,
     Logprob,
+    MemoryUse,
     PromptScored,
     Sampling,
+    Sleep,
+    Slept,
     Submit,
     Tokens,
+    Wake,
 )
 
 SCORED = (Logprob(3, -0.5, 1, ((3, -0.5), (4, -1.5))), Logprob(5, -9.0, 70))
@@ -56,8 +66,13 @@ def test_commands_come_back_as_they_went() -> None:
     frame: list[Command] = [
         Submit("a", (1, 2, 3), 4, sampling, output=(9,), caller="é", priority=-1, cache_salt="s"),
         Submit("b", (1,), 1, Sampling()),
+        Submit("c", (1,), 1, Sampling(), adapter="0123"),
         Abort("a"),
         GetStats(),
+        LoadAdapter("0123", "/folder"),
+        DropAdapter("0123"),
+        Sleep(),
+        Wake(),
         Stop(),
     ]
     assert decode_commands(encode(frame)) == frame
@@ -70,7 +85,12 @@ def test_messages_come_back_as_they_went() -> None:
         Progress("weights", 1, 2**40),
         StartFailed("out_of_memory", "no", "less", 2, 1, "log"),
         info,
-        EngineStats(running=3),
+        EngineStats(running=3, memory=MemoryUse(weights=2**40), adapters_held=2),
+        AdapterInfo("0123", 8, 2**20, ("q_proj", "lm_head")),
+        AdapterFailed("0123", "unsupported", "no", "log"),
+        AdapterDropped("0123"),
+        Slept(MemoryUse(weights=1)),
+        Awake(MemoryUse(1, 2, 3, 4, 5, 6)),
         PromptScored("a", SCORED),
         Tokens("a", (3, 5), SCORED),
         Tokens("b", (0,)),

@@ -112,7 +112,8 @@ class Calls:
     def answer(self, message: Answer) -> None:
         """Take in what the core says."""
         if isinstance(message, Slept | Awake):
-            _resolve(self._turns.pop(0), message.memory)
+            if self._turns:  # else it was given up: the engine closes
+                _resolve(self._turns.pop(0), message.memory)
         elif isinstance(message, AdapterDropped):
             if (drop := self._drops.pop(message.adapter, None)) is not None:
                 _resolve(drop, None)
