@@ -3,7 +3,8 @@
 No starvation: every running sequence in decode advances by one token in every step. What is left
 of the step's tokens goes to the running sequences that have more to compute, in the fixed order of
 `policy`, and only then to new ones. The head of the queue is never overtaken, whatever it waits
-for. Together with `policy.victim`, everyone is served in the end.
+for, unless that is an adapter's slot; what it gets then instead is in `slots`. Together with
+`policy.victim`, everyone is served in the end.
 """
 
 from __future__ import annotations
