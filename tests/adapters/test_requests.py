@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from inferd.errors import BusyError, Conflict, EngineDead, EngineError, NotFound, Unavailable
 from inferd.messages import Caller, Chunk, Output
 from inferd.registry import Deployment, Entry
-from tests.adapters.world import World, echo_engine, world
+from tests.adapters.world import World, echo_engine, until, world
 from tests.serving import TEXT, ask, texts
 
 pytestmark = pytest.mark.anyio
@@ -18,14 +19,18 @@ pytestmark = pytest.mark.anyio
 SLOW = "delay=0.001"
 
 
-async def said(outputs: list[Output]) -> set[int]:
+def said(outputs: list[Output]) -> set[int]:
     return {t for each in outputs if isinstance(each, Chunk) for t in each.token_ids}
 
 
-async def some(outputs: object, count: int = 5) -> set[int]:
+async def some(outputs: AsyncIterator[Output], count: int = 5) -> set[int]:
     """What the next few chunks say."""
-    assert hasattr(outputs, "__anext__")
-    return await said([await anext(outputs) for _ in range(count)])
+    return said([await anext(outputs) for _ in range(count)])
+
+
+async def rest(outputs: AsyncIterator[Output]) -> set[int]:
+    """What all further chunks say."""
+    return said([output async for output in outputs])
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -99,7 +104,7 @@ async def test_after_the_deadline_what_runs_ends_with_one_error(tmp_path: Path, 
         with pytest.raises(Unavailable, match="unloaded") as raised:
             await reader
         assert raised.value.code == "adapter_unloaded"
-        assert await said(came) <= {1}
+        assert said(came) <= {1}
         assert await here.held() == 0
 
 
@@ -110,8 +115,7 @@ async def test_the_deadline_does_not_wait_for_who_does_not_read(tmp_path: Path) 
             assert await here.adapters.unload("a", deadline=0, wait=True) is None
             assert await here.held() == 0
             with pytest.raises(Unavailable, match="unloaded"):
-                while True:
-                    await anext(outputs)
+                await rest(outputs)
 
 
 async def test_a_deadline_only_comes_nearer(tmp_path: Path) -> None:
@@ -131,8 +135,7 @@ async def test_revoked_before_it_was_submitted(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.adapters.load("a", here.folder(1))
         request = asyncio.create_task(here.outputs("a", prompt="fox " * 1000))
-        while not here.adapters.status("a").in_flight:
-            await asyncio.sleep(0)
+        await until(lambda: here.adapters.status("a").in_flight)
         await here.adapters.unload("a", deadline=0, wait=True)
         with pytest.raises(Unavailable, match="unloaded"):
             await request
@@ -213,13 +216,16 @@ async def at_gate(here: World, change: str) -> asyncio.Task[object]:
     """A change of `a` that waits in the engine for its generation to be loaded."""
     here.engine.at_gate.clear()
     here.engine.gate.clear()
+    source = here.folder(2)
     work = {
-        "swap": lambda: here.adapters.swap("a", here.folder(2)),
-        "canary": lambda: here.adapters.canary("a", here.folder(2), 50),
-        "shadow": lambda: here.adapters.shadow("a", here.folder(2)),
-        "replace": lambda: here.adapters.load("a", here.folder(2), replace=True),
-    }[change]
-    task: asyncio.Task[object] = asyncio.ensure_future(work())
+        "swap": here.adapters.swap("a", source),
+        "canary": here.adapters.canary("a", source, 50),
+        "shadow": here.adapters.shadow("a", source),
+        "replace": here.adapters.load("a", source, replace=True),
+    }
+    task: asyncio.Task[object] = asyncio.ensure_future(work.pop(change))
+    for unused in work.values():
+        unused.close()
     await here.engine.at_gate.wait()
     return task
 
@@ -265,8 +271,8 @@ async def test_a_load_cancelled_anywhere_leaves_nothing(tmp_path: Path, turns: i
             await task
         except asyncio.CancelledError:
             assert here.adapters.list() == ()
-            while list((tmp_path / "library").glob("incoming-*")):
-                await asyncio.sleep(0.001)  # its thread discards it
+            # What its thread copies is discarded when the thread is done.
+            await until(lambda: not list((tmp_path / "library").glob("incoming-*")))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -330,8 +336,7 @@ async def test_requests_wait_for_the_base_to_deploy(tmp_path: Path) -> None:
         coming = Entry("echo", "id", 1, state="deploying")
         here.registry.enter(coming)
         waiting = asyncio.create_task(here.ask("a"))
-        while here.service.admission.in_flight == 0:
-            await asyncio.sleep(0)
+        await until(lambda: here.service.admission.in_flight)
         await here.adapters.attach(deployment)
         coming.deployment = deployment
         coming.move("running")
@@ -347,8 +352,7 @@ async def test_unloaded_while_a_request_waits(tmp_path: Path) -> None:
         coming = Entry("echo", "id", 1, state="deploying")
         here.registry.enter(coming)
         waiting = asyncio.create_task(here.ask("a"))
-        while here.service.admission.in_flight == 0:
-            await asyncio.sleep(0)
+        await until(lambda: here.service.admission.in_flight)
         await here.adapters.unload("a")
         coming.deployment = deployment
         coming.move("running")

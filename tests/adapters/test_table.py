@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from inferd.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from tests.adapters.folders import write_adapter
 from tests.adapters.world import nothing_leaks, world
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,7 @@ async def test_later_changes_of_the_folder_change_nothing(tmp_path: Path) -> Non
     async with world(tmp_path) as here:
         source = here.folder(5)
         first = await here.adapters.load("a", source)
-        Path(source, "adapter_config.json").write_text('{"echo": [9]}')
+        write_adapter(Path(source), (9,))
         assert await here.ask("a") == (first.generation, (5, 5, 5))
         swapped = await here.adapters.swap("a", source)
         assert swapped.generation != first.generation

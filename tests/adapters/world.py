@@ -209,6 +209,16 @@ async def world(
         store.close()
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Let others run until `condition` holds."""
+    while not condition():
+        await _turn()
+
+
+async def _turn() -> None:
+    await asyncio.sleep(0.0002)  # threads need a moment, too
+
+
 async def nothing_leaks(here: World) -> None:
     """No permit, no lease, no sequence; engine and disk hold what names refer to, and no more."""
     assert here.service.admission.in_flight == 0
