@@ -17,7 +17,7 @@ from inferd.engines.native.start import start
 from inferd.errors import StartError
 from tests.engines.native import tiny, tiny_fallback
 
-NAMED_AS_USUAL = ("stablelm", "olmo", "cohere", "starcoder2", "opt", "phi")
+NAMED_AS_USUAL = ("stablelm", "olmo", "cohere", "starcoder2", "phi")
 
 
 def shape_of(folder: Path, dtype: str = "auto", *, on_cpu: bool = True) -> Shape:
