@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 from prometheus_client import REGISTRY
@@ -24,12 +25,16 @@ class Engine:
 
     state = "ready"
 
-    def __init__(self, stats: EngineStats | Exception | None) -> None:
+    def __init__(self, stats: EngineStats | Exception | None, max_adapters: int = 0) -> None:
         self._stats = stats
+        self._max_adapters = max_adapters
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo("echo", "E", "echo", 10, 64, 4, 64, 16, 100, "bfloat16", "cpu", 0, 0, 0.0)
+        return EngineInfo(
+            *("echo", "E", "echo", 10, 64, 4, 64, 16, 100, "bfloat16", "cpu", 0, 0, 0.0),
+            max_adapters=self._max_adapters,
+        )
 
     async def stats(self) -> EngineStats:
         if self._stats is None:
@@ -63,6 +68,10 @@ STATS = EngineStats(
     preemptions=7,
     prefix_queries=50,
     prefix_hits=20,
+    adapters_held=6,
+    adapters_in_slots=4,
+    adapter_loads=30,
+    adapter_evictions=26,
 )
 
 
@@ -76,6 +85,10 @@ async def test_engine_gauges_are_read_at_the_scrape() -> None:
     assert value(samples, "vllm:num_preemptions_total") == 7
     assert value(samples, "vllm:prefix_cache_queries_total") == 50
     assert value(samples, "vllm:prefix_cache_hits_total") == 20
+    assert value(samples, "inferd_adapters_held") == 6
+    assert value(samples, "inferd_adapters_in_slots") == 4
+    assert value(samples, "inferd_adapter_slot_loads_total") == 30
+    assert value(samples, "inferd_adapter_slot_evictions_total") == 26
     assert value(samples, "inferd_engine_ready") == 1
     shape = {"block_size": "16", "num_gpu_blocks": "100", "cache_dtype": "bfloat16"}
     assert value(samples, "vllm:cache_config_info", **shape) == 1
@@ -160,3 +173,64 @@ def test_nothing_is_registered_globally() -> None:
     Metrics()
     Metrics()
     assert not [m for m in REGISTRY.collect() if m.name.startswith(("vllm", "inferd"))]
+
+
+class Adapter(NamedTuple):
+    name: str
+    base: str
+    in_flight: int
+    served: dict[str, int]
+
+
+def loras(samples: Samples) -> tuple[str, str, str]:
+    """What `vllm:lora_requests_info` says of model `m`: slots, running, waiting."""
+    (labels,) = [dict(each) for name, each in samples if name == "vllm:lora_requests_info"]
+    assert labels["model_name"] == "m"
+    names = ("max_lora", "running_lora_adapters", "waiting_lora_adapters")
+    slots, running, waiting = (labels[name] for name in names)
+    return slots, running, waiting
+
+
+async def test_adapters_wait_until_their_first_token_and_run_until_their_end() -> None:
+    metrics = Metrics()
+    metrics.watch(lambda: [("m", Engine(STATS, max_adapters=4))])
+    one, two, bare = (
+        RequestMetrics(metrics, "m", lambda: 1.0, 0.0, adapter=name) for name in ("a", "b", "")
+    )
+    other = RequestMetrics(metrics, "other", lambda: 1.0, 0.0, adapter="c")
+    for request in (one, two, bare, other):
+        request.accepted(1, 1, 1)
+    assert loras(await scrape(metrics)) == ("4", "", "a,b")
+    one.begun(0, Begun(queued_s=0.0, prefill_s=0.0))
+    one.begun(1, Begun(queued_s=0.0, prefill_s=0.0))
+    assert loras(await scrape(metrics)) == ("4", "a", "b")
+    two.begun(0, Begun(queued_s=0.0, prefill_s=0.0))
+    one.done()
+    two.failed(EngineError())
+    other.left("cancelled")
+    assert loras(await scrape(metrics)) == ("4", "", "")
+
+
+async def test_engines_without_slots_tell_of_no_adapters() -> None:
+    metrics = Metrics()
+    metrics.watch(lambda: [("m", Engine(STATS))])
+    assert not [name for name, _ in await scrape(metrics) if name == "vllm:lora_requests_info"]
+
+
+async def test_adapters_are_told_while_they_are_there() -> None:
+    metrics = Metrics()
+    adapters = [Adapter("a", "m", 2, {"abc": 5, "def": 7})]
+    metrics.watch_adapters(lambda: adapters)
+    samples = await scrape(metrics)
+    told = {
+        (name, dict(labels).get("generation"), count)
+        for (name, labels), count in samples.items()
+        if dict(labels).get("adapter") == "a"
+    }
+    assert told == {
+        ("inferd_adapter_requests_in_flight", None, 2),
+        ("inferd_adapter_requests_total", "abc", 5),
+        ("inferd_adapter_requests_total", "def", 7),
+    }
+    adapters.clear()
+    assert not [name for name, labels in await scrape(metrics) if "adapter" in dict(labels)]

@@ -7,7 +7,9 @@ protocol (kubernetes-sigs/gateway-api-inference-extension, proposal 003); `infer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -16,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from inferd.errors import InferdError
 from inferd.messages import Begun, EngineInfo, EngineStats
+from inferd.tally import Tally as Minutes
 
 _LABELS = ("model_name", "engine")
 _ENGINE = "0"  # one replica per deployment
@@ -49,6 +52,23 @@ class StatsSource(Protocol):
     async def stats(self) -> EngineStats: ...
 
 
+class AdapterSource(Protocol):
+    """What metrics need to know of an adapter."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def base(self) -> str: ...
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def served(self) -> Mapping[str, int]: ...
+
+
+Adapters = Callable[[], Iterable[AdapterSource]]
 Engines = Callable[[], Iterable[tuple[str, StatsSource]]]
 """(model name, engine) of everything that is served now."""
 
@@ -58,8 +78,10 @@ class Metrics:
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Minutes | None = None) -> None:
+        """`tally` counts along, minute by minute."""
         registry = CollectorRegistry()
+        self.tally = tally or Minutes()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, registry=registry)
@@ -96,14 +118,20 @@ class Metrics:
         self.asked_tokens = histogram(
             "request_params_max_tokens", "Output tokens allowed.", _TOKENS
         )
+        self.by_adapter = AdapterRequests()
         self._registry = registry
-        self._snapshot = _Snapshot()
+        self._snapshot = _Snapshot(self.by_adapter)
         registry.register(self._snapshot)
         self._engines: Engines = tuple
+        self._adapters: Adapters = tuple
 
     def watch(self, engines: Engines) -> None:
         """Read the gauges of these engines at every scrape."""
         self._engines = engines
+
+    def watch_adapters(self, adapters: Adapters) -> None:
+        """Tell of these adapters at every scrape."""
+        self._adapters = adapters
 
     def failed(self, error: BaseException) -> None:
         """Count a request that was refused or that failed."""
@@ -114,22 +142,43 @@ class Metrics:
         """All metrics in the text exposition format; engine gauges are read now."""
         readings = [_read(name, engine) for name, engine in self._engines()]
         self._snapshot.readings = await asyncio.gather(*readings)
+        self._snapshot.adapters = list(self._adapters())
         return generate_latest(self._registry)
+
+
+class AdapterRequests:
+    """How many requests of each adapter, by (model, adapter), wait for a first token and run."""
+
+    def __init__(self) -> None:
+        self.waiting: Tally[tuple[str, str]] = Tally()
+        self.running: Tally[tuple[str, str]] = Tally()
+
+    def names(self, tally: Tally[tuple[str, str]], model: str) -> str:
+        """The adapters of `model` that `tally` counts, as vLLM writes them."""
+        return ",".join(sorted(adapter for of, adapter in +tally if of == model))
 
 
 class RequestMetrics:
     """What one accepted request contributes, told as it happens.
 
     Args:
+        adapter: its name; empty: the bare model.
         clock: seconds, monotonic.
         began: when the request came, by `clock`.
     """
 
     def __init__(
-        self, metrics: Metrics, model: str, clock: Callable[[], float], began: float
+        self,
+        metrics: Metrics,
+        model: str,
+        clock: Callable[[], float],
+        began: float,
+        adapter: str = "",
     ) -> None:
         self._metrics = metrics
         self._model = model
+        self._adapter = (model, adapter) if adapter else None
+        self._counted: Tally[tuple[str, str]] | None = None
         self._labels = (model, _ENGINE)
         self._clock = clock
         self._began = began
@@ -146,10 +195,14 @@ class RequestMetrics:
         return self._clock() - self._began
 
     def accepted(self, prompt_tokens: int, choices: int, max_tokens: int) -> None:
+        minute = self._metrics.tally.of(self._model)
+        minute.requests += 1
+        minute.prompt_tokens += prompt_tokens
         self._metrics.prompt_tokens.labels(*self._labels).inc(prompt_tokens)
         self._metrics.asked_choices.labels(*self._labels).observe(choices)
         self._metrics.asked_tokens.labels(*self._labels).observe(max_tokens)
         self._metrics.prompt_size.labels(*self._labels).observe(prompt_tokens)
+        self._count(self._metrics.by_adapter.waiting)
 
     def tokens(self, index: int, count: int) -> None:
         """`count` new tokens of one choice came together."""
@@ -166,12 +219,14 @@ class RequestMetrics:
     def begun(self, index: int, begun: Begun) -> None:
         """The engine's own account of how a choice came to its first token."""
         self._prefill[index] = begun.prefill_s
+        self._count(self._metrics.by_adapter.running)
         self._metrics.queue.labels(*self._labels).observe(begun.queued_s)
         self._metrics.prefill.labels(*self._labels).observe(begun.prefill_s)
 
     def choice_done(self, index: int, reason: str, completion_tokens: int) -> None:
         if index in self._first:
             self._decoded(index, self._last[index] - self._first[index], completion_tokens)
+        self._metrics.tally.of(self._model).completion_tokens += completion_tokens
         self._metrics.success.labels(*self._labels, reason).inc()
         self._metrics.output_size.labels(*self._labels).observe(completion_tokens)
 
@@ -184,14 +239,30 @@ class RequestMetrics:
 
     def done(self) -> None:
         """The request ran to its end."""
+        self._count(None)
         self._metrics.e2e.labels(*self._labels).observe(self.elapsed)
 
     def failed(self, error: BaseException) -> None:
+        self._count(None)
+        self._metrics.tally.of(self._model).errors += 1
         self._metrics.failed(error)
 
     def left(self, reason: str) -> None:
         """The request was left before its end."""
+        self._count(None)
         self._metrics.cancelled.labels(self._model, reason).inc()
+
+    def _count(self, tally: Tally[tuple[str, str]] | None) -> None:
+        """Be counted in `tally` alone; None: nowhere."""
+        if self._adapter is None or tally is self._counted:
+            return
+        if self._counted is not None:
+            self._counted[self._adapter] -= 1
+            if not self._counted[self._adapter]:
+                del self._counted[self._adapter]
+        if tally is not None:
+            tally[self._adapter] += 1
+        self._counted = tally
 
 
 class _Reading:
@@ -224,20 +295,27 @@ _GAUGES: tuple[tuple[str, str, Callable[[EngineStats], float]], ...] = (
         "KV blocks in use; 1 is all.",
         lambda s: s.kv_blocks_used / s.kv_blocks_total if s.kv_blocks_total else 0.0,
     ),
+    ("inferd_adapters_held", "Adapters that the engine holds.", lambda s: s.adapters_held),
+    ("inferd_adapters_in_slots", "Adapters on the device.", lambda s: s.adapters_in_slots),
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[EngineStats], float]], ...] = (
     ("vllm:num_preemptions", "Sequences that were set back.", lambda s: s.preemptions),
     ("vllm:prefix_cache_queries", "Prompt tokens looked up.", lambda s: s.prefix_queries),
     ("vllm:prefix_cache_hits", "Prompt tokens found.", lambda s: s.prefix_hits),
+    ("inferd_adapter_slot_loads", "Adapters moved into slots.", lambda s: s.adapter_loads),
+    ("inferd_adapter_slot_evictions", "Moved out of slots.", lambda s: s.adapter_evictions),
 )
 _CACHE_LABELS = ("block_size", "num_gpu_blocks", "cache_dtype")
+_LORA_LABELS = ("max_lora", "running_lora_adapters", "waiting_lora_adapters")
 
 
 class _Snapshot(Collector):
     """The newest readings, as metrics."""
 
-    def __init__(self) -> None:
+    def __init__(self, by_adapter: AdapterRequests) -> None:
         self.readings: list[_Reading] = []
+        self.adapters: list[AdapterSource] = []
+        self._by_adapter = by_adapter
 
     def collect(self) -> Iterator[Metric]:
         answered = [(r.labels, r.stats) for r in self.readings if r.stats is not None]
@@ -252,6 +330,8 @@ class _Snapshot(Collector):
                 counter.add_metric(labels, value(stats))
             yield counter
         yield self._cache_info()
+        yield self._lora_info()
+        yield from self._adapter_requests()
         ready = GaugeMetricFamily("inferd_engine_ready", "1: takes requests.", labels=_LABELS)
         for reading in self.readings:
             ready.add_metric(reading.labels, float(reading.ready))
@@ -266,3 +346,33 @@ class _Snapshot(Collector):
                 shape = (str(info.block_size), str(info.num_blocks), info.dtype)
                 family.add_metric((*reading.labels, *shape), 1.0)
         return family
+
+    def _lora_info(self) -> Metric:
+        """As load balancers read it; the value is the time, so that they find the newest."""
+        family = GaugeMetricFamily(
+            "vllm:lora_requests_info", "Adapters in use.", labels=(*_LABELS, *_LORA_LABELS)
+        )
+        traffic = self._by_adapter
+        for reading in self.readings:
+            if (info := reading.info) is not None and info.max_adapters:
+                model = reading.labels[0]
+                running = traffic.names(traffic.running, model)
+                waiting = traffic.names(traffic.waiting, model)
+                labels = (*reading.labels, str(info.max_adapters), running, waiting)
+                family.add_metric(labels, time.time())
+        return family
+
+    def _adapter_requests(self) -> Iterator[Metric]:
+        labels = ("model_name", "adapter")
+        running = GaugeMetricFamily(
+            "inferd_adapter_requests_in_flight", "Requests that use it.", labels=labels
+        )
+        served = CounterMetricFamily(
+            "inferd_adapter_requests", "Requests served.", labels=(*labels, "generation")
+        )
+        for adapter in self.adapters:
+            running.add_metric((adapter.base, adapter.name), adapter.in_flight)
+            for generation, count in adapter.served.items():
+                served.add_metric((adapter.base, adapter.name, generation), count)
+        yield running
+        yield served

@@ -67,6 +67,8 @@ class Service:
         self._entropy = entropy
         self._serial = itertools.count()
         metrics.watch(registry.engines)
+        if adapters is not None:
+            metrics.watch_adapters(adapters.list)
 
     @asynccontextmanager
     async def stream(
@@ -116,7 +118,13 @@ class Service:
             target = await self._target(held, request.model)
             deployment, lease = target.deployment, target.lease
             prepared = await self._prepare(request, deployment)
-            metrics = RequestMetrics(self.metrics, deployment.name, self._clock, began)
+            metrics = RequestMetrics(
+                self.metrics,
+                deployment.name,
+                self._clock,
+                began,
+                adapter=lease.adapter if lease is not None else "",
+            )
             adapter = lease.generation if lease is not None else ""
             generation = Generation(
                 deployment.engine,
