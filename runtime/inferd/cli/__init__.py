@@ -17,6 +17,7 @@ COMMANDS = {
     "models": "List the models of a running daemon.",
     "status": "Show what a running daemon is doing.",
     "adapters": "Load, replace and unload LoRA adapters of a running daemon.",
+    "deploy": "Add, change and remove models of a running daemon.",
     "plan": "Say whether and how a model would fit, without loading it.",
     "check": "Test this machine's set-up, end to end.",
 }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -12,26 +11,14 @@ import click
 
 from inferd.cli import CONTEXT
 from inferd.cli.client import Client, Refused, client_options
-from inferd.cli.failure import Failure, nearest
+from inferd.cli.failure import nearest
+from inferd.cli.group import Subcommands, as_daemon_sees, table
 from inferd.units import human_bytes
 
 _SHOWN_CHARS = 12  # of a generation
 _HEADINGS = ("NAME", "BASE", "GENERATION", "STATE", "IN FLIGHT", "CANARY", "SHADOW")
 
 Status = dict[str, Any]
-
-
-class Subcommands(click.Group):
-    """Words an unknown subcommand's error plainly."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in self.commands and not name.startswith("-"):
-            hint = nearest(name, self.commands)
-            raise Failure(f"there is no command 'adapters {name}'", hint, exit_code=2)
-        return super().resolve_command(ctx, args)
 
 
 @click.group(
@@ -79,10 +66,8 @@ def _listed(client: Client) -> list[Status]:
 
 
 def _asked(source: str, revision: str | None, hf_token: str | None, **more: Any) -> dict[str, Any]:
-    """A body; folders of this machine become absolute, since the daemon runs elsewhere."""
-    if os.path.isdir(source) or source.startswith((".", "~")):
-        source = os.path.abspath(os.path.expanduser(source))
-    body = {"source": source, "revision": revision, "token": hf_token, **more}
+    """A body."""
+    body = {"source": as_daemon_sees(source), "revision": revision, "token": hf_token, **more}
     return {key: value for key, value in body.items() if value is not None}
 
 
@@ -106,7 +91,7 @@ def list_(url: str, api_key: str) -> None:
         listed = _listed(client)
     if not listed:
         return click.echo("No adapter is loaded; `inferd adapters load NAME SOURCE` loads one.")
-    for line in _table([_HEADINGS, *map(_row, listed)]):
+    for line in table([_HEADINGS, *map(_row, listed)]):
         click.echo(line)
     for status in listed:
         if status["error"]:
@@ -232,13 +217,6 @@ def _row(status: Status) -> tuple[str, ...]:
         f"{trial['generation'][:_SHOWN_CHARS]} {trial['percent']:g} %" if trial else "-",
         f"{scored['generation'][:_SHOWN_CHARS]} {scored['requests']} scored" if scored else "-",
     )
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
 
 
 def _facts(status: Status) -> Iterable[tuple[str, str]]:

@@ -155,6 +155,11 @@ def error_text(status: int, body: bytes) -> str:
 
 
 def _message(body: Any) -> str:
-    while isinstance(body, dict):
-        body = next((body[key] for key in ("error", "detail", "message") if key in body), None)
+    """Of the several shapes; of a list of wrong fields, the first one's."""
+    while isinstance(body, dict | list):
+        if isinstance(body, list):
+            body = body[0] if body else None
+        else:
+            names = ("error", "detail", "message", "msg")
+            body = next((body[key] for key in names if key in body), None)
     return body if isinstance(body, str) else ""
