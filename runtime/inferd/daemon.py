@@ -4,69 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
-import random
 import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol
 
-import msgspec
-import uvicorn
 import uvloop
-from starlette.types import ASGIApp
 
 from inferd import logs
-from inferd.admission import Admission
-from inferd.auth import Auth
 from inferd.config import ServeConfig
-from inferd.engines.base import EngineSpec
-from inferd.engines.host import HostEngine
-from inferd.errors import StartError
-from inferd.fingerprint import version_of
-from inferd.metrics import Metrics
-from inferd.registry import Deployment, Registry
+from inferd.deployments import Step
+from inferd.listening import FLUSH_S, Address, Server, listen
 from inferd.rpc.server import RpcServer
-from inferd.service import Service
-from inferd.text.model import TextModel, load_text
-from inferd.web.app import create_app
-from inferd.web.protocol import BoundedHeads
-from inferd.weights import ModelFolder, resolve
+from inferd.state import state_folder
+from inferd.wiring import assemble, spec_of
 
-Stage = Literal["download", "weights", "warmup"]
-
-FLUSH_S = 5.0  # for replies that are complete but not yet read, when the daemon ends
-KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections (60), so that they close first
-FORCED_S = 2.0  # for the model's process to end, when a second signal came
-
-T = TypeVar("T")
+FORCED_S = 2.0  # for the models' processes to end, when a second signal came
 
 _log = logging.getLogger("inferd.daemon")
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where the daemon listens."""
-
-    host: str
-    port: int
-
-    @property
-    def target(self) -> str:
-        """Host and port for a client on this machine."""
-        local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"{f'[{local}]' if ':' in local else local}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The base URL for a client on this machine."""
-        return f"http://{self.target}"
 
 
 class Reporter(Protocol):
@@ -74,7 +32,7 @@ class Reporter(Protocol):
 
     def note(self, text: str) -> None: ...
 
-    def progress(self, stage: Stage, done: int, total: int) -> None:
+    def progress(self, stage: str, done: int, total: int) -> None:
         """How far the start has come; in bytes, `total` is 0 where it is not known."""
 
     def ready(
@@ -91,29 +49,14 @@ def run(config: ServeConfig, reporter: Reporter) -> int:
         StartError: the port or the model cannot be had.
     """
     logs.set_up(config.log_level, as_json=config.log_json, requests=config.log_requests)
-    with listen(config.host, config.port) as listener:
+    with (
+        listen(config.host, config.port) as listener,
+        state_folder(config.state_dir, config.port) as state,
+    ):
         address = Address(config.host, listener.getsockname()[1])
+        daemon = Daemon(config, reporter, address, state)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Daemon(config, reporter, address).run(listener))
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `StartError` when the address cannot be had."""
-    try:
-        family, *_, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        both = host == "::" and socket.has_dualstack_ipv6()  # IPv4 too
-        listener = socket.create_server(where[:2], family=family, backlog=2048, dualstack_ipv6=both)
-    except OSError as error:
-        in_use = error.errno == errno.EADDRINUSE
-        reason = "it is in use" if in_use else error.strerror
-        hint = "Take another with --port N; 0 takes a free one." if in_use else ""
-        raise StartError(
-            "bad_option", f"cannot listen on {host}, port {port}: {reason}", hint=hint
-        ) from error
-    listener.setblocking(False)
-    return listener
+            return runner.run(daemon.run(listener))
 
 
 class Signals:
@@ -140,55 +83,17 @@ class Signals:
                 loop.remove_signal_handler(number)
 
 
-class Server(uvicorn.Server):
-    """uvicorn, with signals left to the daemon."""
-
-    def __init__(self, app: ASGIApp, *, log_requests: bool) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="none",
-                http=BoundedHeads,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=log_requests,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=int(FLUSH_S),
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 class Daemon:
     """All parts of one daemon, and the order in which they start and end."""
 
-    def __init__(self, config: ServeConfig, reporter: Reporter, address: Address) -> None:
+    def __init__(
+        self, config: ServeConfig, reporter: Reporter, address: Address, state: Path
+    ) -> None:
         self._config = config
         self._reporter = reporter
         self._address = address
-        self._registry = Registry()
-        self._admission = Admission(config.max_batch_size + config.max_queue_requests)
-        metrics = Metrics()
-        self._auth = Auth(config.api_key)
-        self._service = Service(
-            self._registry, self._admission, metrics, entropy=seed_source(config.seed)
-        )
-        app = create_app(
-            self._service,
-            self._registry,
-            self._admission,
-            metrics,
-            self._auth,
-            cors_origins=config.cors_origin,
-        )
-        self._server = Server(app, log_requests=config.log_requests)
-        self._engine: HostEngine | None = None
+        self._parts = assemble(config, state)
+        self._server = Server(self._parts.app, log_requests=config.log_requests)
         self._rpc: RpcServer | None = None
         self._rpc_address: Address | None = None
 
@@ -199,7 +104,7 @@ class Daemon:
         So does gRPC's, where there is one.
         """
         signals = Signals()
-        with signals.caught():
+        with signals.caught(), closing(self._parts.store):
             await self._start_rpc(listener.getsockname()[0])
             serving = asyncio.create_task(self._server.serve(sockets=[listener]))
             try:
@@ -213,56 +118,54 @@ class Daemon:
     async def _start_rpc(self, host: str) -> None:
         if self._config.grpc_port is None:
             return
-        self._rpc = RpcServer(self._service, self._auth)
+        parts = self._parts
+        self._rpc = RpcServer(parts.service, parts.auth, paths=parts.paths)
         port = self._rpc.bind(host, self._config.grpc_port)
         self._rpc_address = Address(self._config.host, port)
         await self._rpc.start()
         _log.info("gRPC listens on %s", self._rpc_address.target)
 
     async def _start(self) -> None:
-        config, report = self._config, self._reporter.progress
-        downloaded = _from_thread(report)
-        folder = await in_thread(
-            lambda: resolve(config.model, config.revision, on_progress=downloaded)
-        )
-        text, version = await in_thread(lambda: (text_of(config, folder.path), version_of(folder)))
-        self._engine = HostEngine(engine_spec(config, folder.path))
-        name, *aliases = served_names(config, folder)
-        deployment = Deployment(name, self._engine, text, int(time.time()), tuple(aliases), version)
-        self._registry.add(deployment)
-        info = await self._engine.start(lambda part: report(part.stage, part.done, part.total))
-        _log.info("%s runs", name, extra=msgspec.structs.asdict(info))
+        """The command line's model first, then what an earlier daemon had."""
+        parts = self._parts
+        parts.adapters.restore()
+        life = await parts.deployments.serve(spec_of(self._config), self._stepped)
+        parts.deployments.restore()
+        await life.outcome()
+        parts.deployments.resume()
         self._reporter.ready(
             self._address,
-            name,
-            needs_key=bool(config.api_key),
-            chat=text.chat is not None,
+            life.entry.name,
+            needs_key=bool(self._config.api_key),
+            chat=life.entry.serving().text.chat is not None,
             grpc=self._rpc_address,
         )
 
+    def _stepped(self, step: Step) -> None:
+        self._reporter.progress(step.stage, step.done, step.total)
+
     async def _drain(self, signals: Signals) -> None:
         """Let what runs finish, until the deadline or a second signal."""
-        self._admission.begin_drain()
+        self._parts.admission.begin_drain()
         timeout = self._config.shutdown_timeout
-        if running := self._admission.in_flight:
+        if running := self._parts.admission.in_flight:
             self._reporter.note(
                 f"Finishing {running} running sequence{'s' * (running > 1)}, for at most "
                 f"{timeout:g} s; a second signal stops at once."
             )
-        drained = asyncio.create_task(self._admission.drained(timeout))
+        drained = asyncio.create_task(self._parts.admission.drained(timeout))
         await _first(signals.second.wait(), drained)
-        if left := self._admission.in_flight:
+        if left := self._parts.admission.in_flight:
             _log.warning("ending %d sequences that still ran", left)
 
     async def _end(self, serving: asyncio.Task[None], signals: Signals) -> None:
-        """End the engine, whose open streams then end with an error; flush; close the servers.
+        """End the engines, whose open streams then end with an error; flush; close the servers.
 
         A second signal cuts either short.
         """
-        if self._engine is not None:
-            closing = asyncio.create_task(self._engine.close())
-            await _first(signals.second.wait(), closing)
-            await asyncio.wait({closing}, timeout=FORCED_S)
+        ending = asyncio.create_task(self._parts.deployments.close())
+        await _first(signals.second.wait(), ending)
+        await asyncio.wait({ending}, timeout=FORCED_S)
         self._server.should_exit = True
         flushing = {serving, asyncio.create_task(self._stop_rpc(FLUSH_S))}
         await _first(signals.second.wait(), asyncio.wait(flushing))
@@ -296,72 +199,3 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool
     task.cancel()
     await asyncio.wait({task})
     return False
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Do blocking `work` in a thread that does not keep a cancelled daemon from ending."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(setter: Callable[[Any], None], value: object) -> None:
-        if not future.done():
-            setter(value)
-
-    def thread() -> None:
-        try:
-            outcome: tuple[Callable[[Any], None], object] = (future.set_result, work())
-        except Exception as error:
-            outcome = (future.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=thread, daemon=True).start()
-    return await future
-
-
-def _from_thread(report: Callable[[Stage, int, int], None]) -> Callable[[int, int], None]:
-    """A downloader's callback, called in its thread, as progress in this loop."""
-    loop = asyncio.get_running_loop()
-
-    def on_progress(done: int, total: int) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(report, "download", done, total)
-
-    return on_progress
-
-
-def text_of(config: ServeConfig, folder: Path) -> TextModel:
-    """The model's text side. Raises `StartError`."""
-    text = load_text(
-        folder,
-        tool_call_parser=config.tool_call_parser,
-        reasoning_parser=config.reasoning_parser,
-    )
-    calls = text.syntax.name if text.syntax else "none"
-    thoughts = text.thinking.name if text.thinking else "none"
-    _log.info("tool calls are read as %s, reasoning as %s", calls, thoughts)
-    return text
-
-
-def engine_spec(config: ServeConfig, folder: Path) -> EngineSpec:
-    """What the model's process needs to know. `--engine echo:delay=0.1` sets echo's options."""
-    shared = {
-        name: getattr(config, name)
-        for name in EngineSpec.__struct_fields__
-        if getattr(config, name, None) is not None
-    }
-    engine, options, _ = config.engine.partition(":")
-    model = config.engine if options else os.fspath(folder)
-    return msgspec.convert(shared | {"engine": engine, "model": model}, EngineSpec)
-
-
-def seed_source(seed: int | None) -> Callable[[], int]:
-    """Seeds in [0, 2**64) for requests that bring none: by chance, or the same in every run."""
-    source = random.SystemRandom() if seed is None else random.Random(seed)
-    return lambda: source.getrandbits(64)
-
-
-def served_names(config: ServeConfig, folder: ModelFolder) -> tuple[str, ...]:
-    """The names that clients may write, the model's own first: as given, or the folder's name
-    and the model as the operator wrote it."""
-    return config.served_model_name or tuple(dict.fromkeys((folder.name, config.model)))

@@ -59,5 +59,10 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     @classmethod
     def of(cls, error: StartError, state: State) -> Failure:
         return cls(
-            error.code or error.type, error.message, error.hint, state, error.bytes_needed, error.bytes_free
+            error.code or error.type,
+            error.message,
+            error.hint,
+            state,
+            error.bytes_needed,
+            error.bytes_free,
         )

@@ -71,7 +71,8 @@ class Entry:
 
     Args:
         created: Unix time in seconds.
-        patient: whether requests wait while it starts; else they are told to come back.
+        required: the server is not ready without it, and requests are told to come back while it
+            starts; else they wait.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Entry:
         state: State = "initializing",
         deployment: Deployment | None = None,
         replaced_by: str = "",
-        patient: bool = True,
+        required: bool = False,
     ) -> None:
         self.name = name
         self.deploy_id = deploy_id
@@ -93,7 +94,7 @@ class Entry:
         self.deployment = deployment
         self.failure: Failure | None = None
         self.replaced_by = replaced_by
-        self.patient = patient
+        self.required = required
         self._state = state
         self._moved = asyncio.Event()
 
@@ -105,6 +106,13 @@ class Entry:
     def names(self) -> tuple[str, ...]:
         """What clients may write."""
         return (self.name, *self.aliases, f"deploy_id:{self.deploy_id}")
+
+    @property
+    def obstacle(self) -> str:
+        """Why it takes no requests now: a state, its own or its engine's; empty: it does."""
+        if self._state != "running" or self.deployment is None:
+            return self._state
+        return "" if self.deployment.ready else self.deployment.engine.state
 
     def move(self, state: State, failure: Failure | None = None) -> None:
         """Go to `state`; only a move of the table is possible."""
@@ -149,6 +157,7 @@ class Registry:
             aliases=deployment.aliases,
             state="running",
             deployment=deployment,
+            required=True,
         )
         self.enter(entry)
         return entry
@@ -186,7 +195,7 @@ class Registry:
         entry, version = self._answering(model)
         try:
             async with asyncio.timeout(timeout):
-                while entry.patient and entry.state in COMING:
+                while not entry.required and entry.state in COMING:
                     await entry.moved()
         except TimeoutError:
             pass  # it is still coming, which is told

@@ -81,6 +81,14 @@ def resolve(
     return ModelFolder(path, repo, path.name)
 
 
+def name_of(model: str) -> str:
+    """What `resolve` will call `model`, a local folder or not; without asking a hub."""
+    if not model or model == DEMO:
+        return DEMO
+    folder = Path(model).expanduser()
+    return folder.resolve().name if folder.exists() else model.partition("@")[0]
+
+
 def verify(folder: Path) -> Path:
     """`folder`, once it is known to hold a whole model; reads headers, no weights.
 

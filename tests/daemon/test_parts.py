@@ -10,10 +10,18 @@ from pathlib import Path
 import pytest
 
 from inferd.config import load
-from inferd.daemon import Address, engine_spec, listen, seed_source, served_names
+from inferd.deployments import DeploySpec
 from inferd.errors import StartError, Unavailable
+from inferd.listening import Address, listen
 from inferd.registry import Registry
-from inferd.weights import ModelFolder
+from inferd.wiring import (
+    deployed_spec,
+    engine_spec,
+    path_policy,
+    seed_source,
+    served_names,
+    spec_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,9 @@ def test_every_engine_option_is_passed_on(tmp_path: Path) -> None:
         "max_queue_tokens": "70",
         "prefix_cache": False,
         "enforce_eager": True,
+        "max_adapters": "2",
+        "max_adapter_rank": "16",
+        "adapter_host_bytes": "1MiB",
     }
     config = load(flags, {})
     spec = engine_spec(config, tmp_path)
@@ -86,16 +97,57 @@ def test_seeds_repeat_only_where_a_seed_is_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "found", "names"),
+    ("flags", "names"),
     [
-        ({}, "demo", ("demo",)),
-        ({"model": "org/name"}, "org/name", ("org/name",)),
-        ({"model": "./some/model"}, "model", ("model", "./some/model")),
-        ({"model": "x", "served_model_name": ("a", "b")}, "x", ("a", "b")),
+        ({}, ("demo",)),
+        ({"model": "org/name"}, ("org/name",)),
+        ({"model": "org/name@main"}, ("org/name", "org/name@main")),
+        ({"model": "."}, ("model", ".")),
+        ({"model": "x", "served_model_name": ("a", "b")}, ("a", "b")),
     ],
 )
-def test_names(flags: dict[str, object], found: str, names: tuple[str, ...]) -> None:
-    assert served_names(load(flags, {}), ModelFolder(Path("somewhere"), found)) == names
+def test_names(
+    flags: dict[str, object],
+    names: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    assert served_names(load(flags, {})) == names
+
+
+def test_the_command_lines_model_keeps_its_options(tmp_path: Path) -> None:
+    flags = {"model": str(tmp_path), "kv_cache_bytes": "1MiB", "max_model_len": "7"}
+    config = load(flags | {"min_instances": "0", "max_instances": "3", "dtype": "bfloat16"}, {})
+    spec = spec_of(config)
+    assert (spec.model, spec.min_instances, spec.max_instances) == (str(tmp_path), 0, 3)
+    assert deployed_spec(config, spec, tmp_path) == engine_spec(config, tmp_path)
+
+
+def test_other_models_get_what_is_general(tmp_path: Path) -> None:
+    flags = {"kv_cache_bytes": "1MiB", "max_model_len": "7", "dtype": "bfloat16"}
+    config = load(flags | {"max_batch_size": "5", "max_batch_tokens": "9"}, {})
+    other = DeploySpec(model_name="other", model="org/other", max_batch_size=3, max_model_len=70)
+    spec = deployed_spec(config, other, tmp_path)
+    assert (spec.max_batch_tokens, spec.max_batch_size, spec.max_model_len) == (9, 3, 70)
+    assert (spec.kv_cache_bytes, spec.dtype) == (None, "auto")
+
+
+@pytest.mark.parametrize(
+    ("flags", "everywhere"),
+    [
+        ({}, True),
+        ({"api_key": ("k",)}, False),
+        ({"host": "0.0.0.0", "api_key": ("k",)}, False),
+        ({"host": "0.0.0.0", "allow_unauthenticated": True}, False),
+        ({"allow_path": (".",)}, False),
+    ],
+)
+def test_only_the_operator_may_name_any_folder(flags: dict[str, object], everywhere: bool) -> None:
+    policy = path_policy(load(flags, {}))
+    assert policy.everywhere == everywhere
+    assert policy.folders == ((Path.cwd(),) if "allow_path" in flags else ())
 
 
 def test_before_any_model_is_there_requests_are_told_to_wait() -> None:

@@ -175,6 +175,7 @@ async def deployments(
     try:
         if restore:
             made.restore()
+            made.resume()
         yield Site(made, registry, models, adapters, tally, table)
     finally:
         for gate in (models.fetching, models.reading):

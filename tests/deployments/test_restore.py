@@ -9,7 +9,7 @@ import pytest
 from inferd.deployments import Step
 from inferd.deployments.manager import KEPT_DELETED
 from inferd.errors import Conflict, StartError
-from inferd.registry import Deployment
+from inferd.registry import Deployment, id_of
 from inferd.store import StoreError
 from tests.deployments.site import COMMIT, deployments, spec
 from tests.serving import TEXT
@@ -119,21 +119,23 @@ async def test_deleted_ones_are_forgotten_in_the_end() -> None:
 async def test_what_the_command_line_names_is_not_stored_and_stays() -> None:
     async with deployments() as site:
         steps: list[Step] = []
-        life = await site.deployments.serve(spec("fixed"), "0" * 16, steps.append)
+        life = await site.deployments.serve(spec("fixed"), steps.append)
         await life.outcome()
+        deploy_id = life.entry.deploy_id
+        assert deploy_id == id_of("fixed", "hub/model@")  # the same in every daemon
         assert steps[0] == Step("download", 5, 10)
         assert site.table.all() == {}
-        assert site.deployments.get("0" * 16).fixed
+        assert site.deployments.get(deploy_id).fixed
         with pytest.raises(Conflict, match="command line"):
-            await site.deployments.delete("0" * 16)
-        assert (await site.deployments.stop("0" * 16, wait=True)).state == "stopped"
+            await site.deployments.delete(deploy_id)
+        assert (await site.deployments.stop(deploy_id, wait=True)).state == "stopped"
         assert site.table.all() == {}
 
 
 async def test_a_command_line_that_fails_raises_why() -> None:
     async with deployments() as site:
         error = site.models.reading.error = StartError("bad_weights", "Damaged", hint="Fetch")
-        life = await site.deployments.serve(spec("fixed"), "0" * 16, lambda step: None)
+        life = await site.deployments.serve(spec("fixed"), lambda step: None)
         with pytest.raises(StartError) as caught:
             await life.outcome()
         assert caught.value is error

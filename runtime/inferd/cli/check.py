@@ -95,7 +95,7 @@ def compiler() -> str:
 
 
 def free_port(port: int) -> str:
-    from inferd.daemon import listen
+    from inferd.listening import listen
 
     listen("127.0.0.1", port).close()
     return "free"

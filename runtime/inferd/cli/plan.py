@@ -24,7 +24,7 @@ here, and says the smallest change that would help."""
 
 def _plan(**params: object) -> None:
     config = config_of(params)
-    from inferd.daemon import engine_spec
+    from inferd.wiring import engine_spec
     from inferd.engines.native.plan import plan
     from inferd.weights import resolve
 

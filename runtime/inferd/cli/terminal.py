@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
-from inferd.daemon import Address, Stage
+from inferd.listening import Address
 from inferd.units import human_bytes
 
 _log = logging.getLogger("inferd.serve")
@@ -38,7 +38,7 @@ class Terminal:
         else:
             _log.info(text)
 
-    def progress(self, stage: Stage, done: int, total: int) -> None:
+    def progress(self, stage: str, done: int, total: int) -> None:
         if stage == "warmup":  # its steps are no bytes
             done = total = 0
         if self._tty:
@@ -60,7 +60,7 @@ class Terminal:
         click.echo(f"  try       {curl_line(address.url, model, needs_key=needs_key, chat=chat)}")
         click.echo("\nCtrl-C stops it.")
 
-    def _draw(self, stage: Stage, done: int, total: int) -> None:
+    def _draw(self, stage: str, done: int, total: int) -> None:
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
             console = Console(stderr=True)

@@ -86,6 +86,11 @@ class Life:
         self._coming = asyncio.create_task(self._come(token), name=name)
         return self._coming
 
+    @property
+    def begun(self) -> bool:
+        """Whether it has ever come to run, or tried to."""
+        return self._coming is not None
+
     async def outcome(self) -> None:
         """Wait until it runs. Raises `StartError` where it does not."""
         assert self._coming is not None
@@ -176,7 +181,7 @@ class Life:
 
     async def _failed(self, error: StartError) -> None:
         """Give everything back, then be `failed`; unless it is going anyway."""
-        _log.error("%s failed: %s", self.entry.name, error)
+        _log.warning("%s failed: %s", self.entry.name, error)
         self._error, failure = error, Failure.of(error, self.entry.state)
         await self._release()
         if self.entry.state in (*COMING, "running"):

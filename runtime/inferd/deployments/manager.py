@@ -17,7 +17,7 @@ from inferd.deployments.spec import DeploySpec, check_instances, check_spec
 from inferd.deployments.status import DeploymentStatus, StatsPoint, Step
 from inferd.errors import Conflict, InvalidRequest, NotFound
 from inferd.lifecycle import COMING, Failure, State
-from inferd.registry import Entry, Registry
+from inferd.registry import Entry, Registry, id_of
 from inferd.sources import PathPolicy, check_path, is_path
 from inferd.store import Table
 from inferd.tally import MINUTE, Tally
@@ -94,11 +94,11 @@ class Deployments:
         life.begin(token)
         return life.status()
 
-    async def serve(
-        self, spec: DeploySpec, deploy_id: str, on_step: Callable[[Step], None]
-    ) -> Life:
-        """Deploy what the command line names; it is stored nowhere. Its first start has begun;
-        requests that come before it has ended are told to come back."""
+    async def serve(self, spec: DeploySpec, on_step: Callable[[Step], None]) -> Life:
+        """Deploy what the command line names; it is stored nowhere, and has the same id each
+        time. Its first start has begun; requests that come before its end are told to come
+        back."""
+        deploy_id = id_of(spec.model_name, f"{spec.model}@{spec.revision or ''}")
         life = self._life(spec, deploy_id, _unstored, fixed=True, on_step=on_step)
         self._registry.enter(life.entry)
         self._lives[deploy_id] = life
@@ -195,20 +195,22 @@ class Deployments:
     # ------------------------------------------------------------ the daemon's start and end
 
     def restore(self) -> None:
-        """Know again what an earlier daemon had; what ran comes to run. Blocks while it reads.
+        """Know again what an earlier daemon had; what ran waits for `resume`. Blocks while it
+        reads.
 
         Raises:
             StoreError: a record is damaged.
         """
         found = sorted(self._records.all().values(), key=lambda each: each.created_at)
         for record in found:
-            life = self._restored(record)
-            self._lives[record.deploy_id] = life
-            if life.entry.state == "initializing":
-                life.begin(None)
+            self._lives[record.deploy_id] = self._restored(record)
 
-    def watch(self) -> None:
-        """From now on, notice engines that have given up."""
+    def resume(self) -> None:
+        """What ran comes to run; from now on, engines that give up are noticed."""
+        for life in self._lives.values():
+            if life.entry.state == "initializing" and not life.begun:
+                life.begin(None)
+        assert self._watch is None
         self._watch = asyncio.create_task(self._look(), name="deployments")
 
     async def close(self) -> None:
@@ -252,7 +254,7 @@ class Deployments:
             aliases=spec.aliases,
             state=state,
             replaced_by=spec.replaced_by,
-            patient=not fixed,
+            required=fixed,
         )
         return Life(
             entry,

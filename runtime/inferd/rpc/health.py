@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc as pb_grpc
 
 from inferd.errors import NotFound, Unavailable
+from inferd.registry import Entry
 from inferd.rpc.boundary import Context
 from inferd.service import Service
 
@@ -42,7 +43,7 @@ class Health(pb_grpc.HealthServicer):
         return _Status(status=status)
 
     async def List(self, request: pb.HealthListRequest, context: Context) -> pb.HealthListResponse:
-        names = ["", *(each.name for each in self._registry.list())]
+        names = ["", *(each.name for each in self._registry.entries())]
         return pb.HealthListResponse(
             statuses={name: _Status(status=self._status(name)) for name in names}
         )
@@ -60,13 +61,16 @@ class Health(pb_grpc.HealthServicer):
             with anyio.move_on_after(self._interval):
                 await self._closed.wait()
 
+    def _required(self) -> list[Entry]:
+        return [each for each in self._registry.entries() if each.required]
+
     def _status(self, service: str) -> pb.HealthCheckResponse.ServingStatus:
         try:
-            asked = [self._registry.resolve(service)] if service else self._registry.list()
+            asked = [self._registry.find(service)[0]] if service else self._required()
         except NotFound:
             return _Status.SERVICE_UNKNOWN
         except Unavailable:
             asked = []
-        ready = bool(asked) and all(each.ready for each in asked)
+        ready = bool(asked) and not any(each.obstacle for each in asked)
         welcome = ready and not self._admission.draining
         return _Status.SERVING if welcome else _Status.NOT_SERVING

@@ -56,10 +56,9 @@ class Health:
         await send_json(exchange.send, Version(__version__))
 
     def _reasons(self) -> list[str]:
-        deployments = self._registry.list()
-        waiting = [each for each in deployments if not each.ready]
-        reasons = [f"{each.name} is {each.engine.state}" for each in waiting]
-        if not deployments:
+        required = [each for each in self._registry.entries() if each.required]
+        reasons = [f"{each.name} is {each.obstacle}" for each in required if each.obstacle]
+        if not required:
             reasons.append("no model is loaded yet")
         if self._admission.draining:
             reasons.append("the server is shutting down")
