@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from grpc import StatusCode
 
 from inferd import __version__
+from inferd.engines.base import EngineState
+from inferd.lifecycle import STATES, Failure
+from inferd.registry import Entry
+from inferd.rpc import control
 from inferd.rpc.control import is_local
 from inferd.rpc.server import MAX_MESSAGE_BYTES
 from inferd.web.app import MAX_BODY_BYTES
@@ -42,6 +48,27 @@ async def test_models_are_described() -> None:
     assert by_alias.engine.max_model_len == 4096
     assert not by_alias.HasField("version")
     assert unknown.code == StatusCode.NOT_FOUND
+
+
+async def test_models_that_come_and_go_are_listed_with_their_states() -> None:
+    async with rpc() as server:
+        coming = Entry("coming", "1" * 16, 7, aliases=("soon",))
+        failed = Entry("failed", "2" * 16, 8, replaced_by="echo")
+        failed.move("failed", Failure("not_found", "There is no such model"))
+        for entry in (coming, failed):
+            server.service.registry.enter(entry)
+        listed = await server.control.ListModels(pb.ListModelsRequest())
+    first, second, third = listed.models
+    assert first.state == pb.MODEL_STATE_READY
+    assert (second.name, second.deploy_id, second.created) == ("coming", "1" * 16, 7)
+    assert second.state == pb.MODEL_STATE_INITIALIZING
+    assert not second.HasField("failure")
+    assert third.state == pb.MODEL_STATE_FAILED
+    assert (third.failure, third.replaced_by) == ("There is no such model", "echo")
+
+
+def test_every_state_has_its_number() -> None:
+    assert {*get_args(EngineState), *STATES} - {"running", "deleted"} == control._STATES.keys()
 
 
 async def test_load_is_what_runs_now() -> None:

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dinferd_proto/v1/control.proto\x12\tinferd.v1\"\x16\n\x14GetServerInfoRequest\"w\n\nServerInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12!\n\x06limits\x18\x03 \x01(\x0b\x32\x11.inferd.v1.Limits\x12\x0f\n\x07\x66ormats\x18\x04 \x03(\t\x12\x16\n\x0elogprobs_modes\x18\x05 \x03(\t\"\x98\x01\n\x06Limits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\r\x12\t\n\x01n\x18\x02 \x01(\r\x12\x0c\n\x04stop\x18\x03 \x01(\r\x12\x16\n\x0estop_token_ids\x18\x04 \x01(\r\x12\x10\n\x08logprobs\x18\x05 \x01(\r\x12\x12\n\nlogit_bias\x18\x06 \x01(\r\x12\r\n\x05tools\x18\x07 \x01(\r\x12\x11\n\tsequences\x18\x08 \x01(\r\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.inferd.v1.ModelInfo\"$\n\x13GetModelInfoRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xa8\x02\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x14\n\x07version\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\tdeploy_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63reated\x18\x05 \x01(\x03\x12$\n\x05state\x18\x06 \x01(\x0e\x32\x15.inferd.v1.ModelState\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x1a\n\rchat_template\x18\x08 \x01(\tH\x01\x88\x01\x01\x12-\n\x08\x64\x65\x66\x61ults\x18\t \x01(\x0b\x32\x1b.inferd.v1.SamplingDefaults\x12%\n\x06\x65ngine\x18\n \x01(\x0b\x32\x15.inferd.v1.EngineInfoB\n\n\x08_versionB\x10\n\x0e_chat_template\"p\n\x10SamplingDefaults\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\r\n\x05top_k\x18\x02 \x01(\x05\x12\r\n\x05top_p\x18\x03 \x01(\x01\x12\r\n\x05min_p\x18\x04 \x01(\x01\x12\x1a\n\x12repetition_penalty\x18\x05 \x01(\x01\"\x84\x02\n\nEngineInfo\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x15\n\rmax_model_len\x18\x03 \x01(\r\x12\x12\n\nvocab_size\x18\x04 \x01(\r\x12\x16\n\x0emax_batch_size\x18\x05 \x01(\r\x12\x18\n\x10max_batch_tokens\x18\x06 \x01(\r\x12\x12\n\nblock_size\x18\x07 \x01(\r\x12\x12\n\nnum_blocks\x18\x08 \x01(\r\x12\r\n\x05\x64type\x18\t \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\n \x01(\t\x12\x14\n\x0cweight_bytes\x18\x0b \x01(\x04\x12\x16\n\x0ekv_cache_bytes\x18\x0c \x01(\x04\".\n\x0eGetLoadRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_model\"`\n\x04Load\x12\x11\n\tin_flight\x18\x01 \x01(\r\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12$\n\x06models\x18\x04 \x03(\x0b\x32\x14.inferd.v1.ModelLoad\"\xe6\x01\n\tModelLoad\x12\r\n\x05model\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.inferd.v1.ModelState\x12\x14\n\x07running\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07waiting\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x1b\n\x0ekv_blocks_used\x18\x05 \x01(\rH\x02\x88\x01\x01\x12\x1c\n\x0fkv_blocks_total\x18\x06 \x01(\rH\x03\x88\x01\x01\x42\n\n\x08_runningB\n\n\x08_waitingB\x11\n\x0f_kv_blocks_usedB\x12\n\x10_kv_blocks_total\"\"\n\x0c\x41\x62ortRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\" \n\rAbortResponse\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\r\"\x0e\n\x0c\x44rainRequest\"0\n\rDrainProgress\x12\x11\n\tin_flight\x18\x01 \x01(\r\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\"\x9e\x01\n\x0fLoadLoraRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x15\n\x08revision\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05token\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04\x62\x61se\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x0f\n\x07replace\x18\x06 \x01(\x08\x42\x0b\n\t_revisionB\x08\n\x06_tokenB\x07\n\x05_base\"c\n\x11UnloadLoraRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x10\x64\x65\x61\x64line_seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04wait\x18\x03 \x01(\x08\x42\x13\n\x11_deadline_seconds\"3\n\x12UnloadLoraResponse\x12\x1d\n\x04lora\x18\x01 \x01(\x0b\x32\x0f.inferd.v1.Lora\".\n\x10ListLorasRequest\x12\x11\n\x04\x62\x61se\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_base\"3\n\x11ListLorasResponse\x12\x1e\n\x05loras\x18\x01 \x03(\x0b\x32\x0f.inferd.v1.Lora\"\xd2\x02\n\x04Lora\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.inferd.v1.LoraState\x12\x12\n\ngeneration\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x15\n\x08revision\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x07\x63reated\x18\x07 \x01(\x03\x12\x0c\n\x04rank\x18\x08 \x01(\r\x12\x11\n\tnum_bytes\x18\t \x01(\x04\x12\x0f\n\x07modules\x18\n \x03(\t\x12\x11\n\tin_flight\x18\x0b \x01(\r\x12\x10\n\x08previous\x18\x0c \x03(\t\x12\r\n\x05\x65rror\x18\r \x01(\t\x12$\n\x06\x63\x61nary\x18\x0e \x01(\x0b\x32\x14.inferd.v1.LoraTrial\x12$\n\x06shadow\x18\x0f \x01(\x0b\x32\x14.inferd.v1.LoraTrialB\x0b\n\t_revision\"0\n\tLoraTrial\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x01*\xa6\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_STARTING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x1a\n\x16MODEL_STATE_RESTARTING\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x12\x16\n\x12MODEL_STATE_CLOSED\x10\x05*\x86\x01\n\tLoraState\x12\x1a\n\x16LORA_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11LORA_STATE_ACTIVE\x10\x01\x12\x16\n\x12LORA_STATE_WAITING\x10\x02\x12\x15\n\x11LORA_STATE_FAILED\x10\x03\x12\x17\n\x13LORA_STATE_DRAINING\x10\x04\x32\xe0\x04\n\x07\x43ontrol\x12G\n\rGetServerInfo\x12\x1f.inferd.v1.GetServerInfoRequest\x1a\x15.inferd.v1.ServerInfo\x12I\n\nListModels\x12\x1c.inferd.v1.ListModelsRequest\x1a\x1d.inferd.v1.ListModelsResponse\x12\x44\n\x0cGetModelInfo\x12\x1e.inferd.v1.GetModelInfoRequest\x1a\x14.inferd.v1.ModelInfo\x12\x35\n\x07GetLoad\x12\x19.inferd.v1.GetLoadRequest\x1a\x0f.inferd.v1.Load\x12:\n\x05\x41\x62ort\x12\x17.inferd.v1.AbortRequest\x1a\x18.inferd.v1.AbortResponse\x12<\n\x05\x44rain\x12\x17.inferd.v1.DrainRequest\x1a\x18.inferd.v1.DrainProgress0\x01\x12\x37\n\x08LoadLora\x12\x1a.inferd.v1.LoadLoraRequest\x1a\x0f.inferd.v1.Lora\x12I\n\nUnloadLora\x12\x1c.inferd.v1.UnloadLoraRequest\x1a\x1d.inferd.v1.UnloadLoraResponse\x12\x46\n\tListLoras\x12\x1b.inferd.v1.ListLorasRequest\x1a\x1c.inferd.v1.ListLorasResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dinferd_proto/v1/control.proto\x12\tinferd.v1\"\x16\n\x14GetServerInfoRequest\"w\n\nServerInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12!\n\x06limits\x18\x03 \x01(\x0b\x32\x11.inferd.v1.Limits\x12\x0f\n\x07\x66ormats\x18\x04 \x03(\t\x12\x16\n\x0elogprobs_modes\x18\x05 \x03(\t\"\x98\x01\n\x06Limits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\r\x12\t\n\x01n\x18\x02 \x01(\r\x12\x0c\n\x04stop\x18\x03 \x01(\r\x12\x16\n\x0estop_token_ids\x18\x04 \x01(\r\x12\x10\n\x08logprobs\x18\x05 \x01(\r\x12\x12\n\nlogit_bias\x18\x06 \x01(\r\x12\r\n\x05tools\x18\x07 \x01(\r\x12\x11\n\tsequences\x18\x08 \x01(\r\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.inferd.v1.ModelInfo\"$\n\x13GetModelInfoRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xf4\x02\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x14\n\x07version\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\tdeploy_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63reated\x18\x05 \x01(\x03\x12$\n\x05state\x18\x06 \x01(\x0e\x32\x15.inferd.v1.ModelState\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x1a\n\rchat_template\x18\x08 \x01(\tH\x01\x88\x01\x01\x12-\n\x08\x64\x65\x66\x61ults\x18\t \x01(\x0b\x32\x1b.inferd.v1.SamplingDefaults\x12%\n\x06\x65ngine\x18\n \x01(\x0b\x32\x15.inferd.v1.EngineInfo\x12\x14\n\x07\x66\x61ilure\x18\x0b \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0breplaced_by\x18\x0c \x01(\tH\x03\x88\x01\x01\x42\n\n\x08_versionB\x10\n\x0e_chat_templateB\n\n\x08_failureB\x0e\n\x0c_replaced_by\"p\n\x10SamplingDefaults\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\r\n\x05top_k\x18\x02 \x01(\x05\x12\r\n\x05top_p\x18\x03 \x01(\x01\x12\r\n\x05min_p\x18\x04 \x01(\x01\x12\x1a\n\x12repetition_penalty\x18\x05 \x01(\x01\"\x84\x02\n\nEngineInfo\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x15\n\rmax_model_len\x18\x03 \x01(\r\x12\x12\n\nvocab_size\x18\x04 \x01(\r\x12\x16\n\x0emax_batch_size\x18\x05 \x01(\r\x12\x18\n\x10max_batch_tokens\x18\x06 \x01(\r\x12\x12\n\nblock_size\x18\x07 \x01(\r\x12\x12\n\nnum_blocks\x18\x08 \x01(\r\x12\r\n\x05\x64type\x18\t \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\n \x01(\t\x12\x14\n\x0cweight_bytes\x18\x0b \x01(\x04\x12\x16\n\x0ekv_cache_bytes\x18\x0c \x01(\x04\".\n\x0eGetLoadRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_model\"`\n\x04Load\x12\x11\n\tin_flight\x18\x01 \x01(\r\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12$\n\x06models\x18\x04 \x03(\x0b\x32\x14.inferd.v1.ModelLoad\"\xe6\x01\n\tModelLoad\x12\r\n\x05model\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.inferd.v1.ModelState\x12\x14\n\x07running\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07waiting\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x1b\n\x0ekv_blocks_used\x18\x05 \x01(\rH\x02\x88\x01\x01\x12\x1c\n\x0fkv_blocks_total\x18\x06 \x01(\rH\x03\x88\x01\x01\x42\n\n\x08_runningB\n\n\x08_waitingB\x11\n\x0f_kv_blocks_usedB\x12\n\x10_kv_blocks_total\"\"\n\x0c\x41\x62ortRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\" \n\rAbortResponse\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\r\"\x0e\n\x0c\x44rainRequest\"0\n\rDrainProgress\x12\x11\n\tin_flight\x18\x01 \x01(\r\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\"\x9e\x01\n\x0fLoadLoraRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x15\n\x08revision\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05token\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04\x62\x61se\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x0f\n\x07replace\x18\x06 \x01(\x08\x42\x0b\n\t_revisionB\x08\n\x06_tokenB\x07\n\x05_base\"c\n\x11UnloadLoraRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x10\x64\x65\x61\x64line_seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04wait\x18\x03 \x01(\x08\x42\x13\n\x11_deadline_seconds\"3\n\x12UnloadLoraResponse\x12\x1d\n\x04lora\x18\x01 \x01(\x0b\x32\x0f.inferd.v1.Lora\".\n\x10ListLorasRequest\x12\x11\n\x04\x62\x61se\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_base\"3\n\x11ListLorasResponse\x12\x1e\n\x05loras\x18\x01 \x03(\x0b\x32\x0f.inferd.v1.Lora\"\xd2\x02\n\x04Lora\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.inferd.v1.LoraState\x12\x12\n\ngeneration\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x15\n\x08revision\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x07\x63reated\x18\x07 \x01(\x03\x12\x0c\n\x04rank\x18\x08 \x01(\r\x12\x11\n\tnum_bytes\x18\t \x01(\x04\x12\x0f\n\x07modules\x18\n \x03(\t\x12\x11\n\tin_flight\x18\x0b \x01(\r\x12\x10\n\x08previous\x18\x0c \x03(\t\x12\r\n\x05\x65rror\x18\r \x01(\t\x12$\n\x06\x63\x61nary\x18\x0e \x01(\x0b\x32\x14.inferd.v1.LoraTrial\x12$\n\x06shadow\x18\x0f \x01(\x0b\x32\x14.inferd.v1.LoraTrialB\x0b\n\t_revision\"0\n\tLoraTrial\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x01*\xc7\x02\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_STARTING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x1a\n\x16MODEL_STATE_RESTARTING\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x12\x16\n\x12MODEL_STATE_CLOSED\x10\x05\x12\x16\n\x12MODEL_STATE_ASLEEP\x10\x06\x12\x1c\n\x18MODEL_STATE_INITIALIZING\x10\x07\x12\x1b\n\x17MODEL_STATE_DOWNLOADING\x10\x08\x12\x19\n\x15MODEL_STATE_DEPLOYING\x10\t\x12\x18\n\x14MODEL_STATE_STOPPING\x10\n\x12\x17\n\x13MODEL_STATE_STOPPED\x10\x0b*\x86\x01\n\tLoraState\x12\x1a\n\x16LORA_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11LORA_STATE_ACTIVE\x10\x01\x12\x16\n\x12LORA_STATE_WAITING\x10\x02\x12\x15\n\x11LORA_STATE_FAILED\x10\x03\x12\x17\n\x13LORA_STATE_DRAINING\x10\x04\x32\xe0\x04\n\x07\x43ontrol\x12G\n\rGetServerInfo\x12\x1f.inferd.v1.GetServerInfoRequest\x1a\x15.inferd.v1.ServerInfo\x12I\n\nListModels\x12\x1c.inferd.v1.ListModelsRequest\x1a\x1d.inferd.v1.ListModelsResponse\x12\x44\n\x0cGetModelInfo\x12\x1e.inferd.v1.GetModelInfoRequest\x1a\x14.inferd.v1.ModelInfo\x12\x35\n\x07GetLoad\x12\x19.inferd.v1.GetLoadRequest\x1a\x0f.inferd.v1.Load\x12:\n\x05\x41\x62ort\x12\x17.inferd.v1.AbortRequest\x1a\x18.inferd.v1.AbortResponse\x12<\n\x05\x44rain\x12\x17.inferd.v1.DrainRequest\x1a\x18.inferd.v1.DrainProgress0\x01\x12\x37\n\x08LoadLora\x12\x1a.inferd.v1.LoadLoraRequest\x1a\x0f.inferd.v1.Lora\x12I\n\nUnloadLora\x12\x1c.inferd.v1.UnloadLoraRequest\x1a\x1d.inferd.v1.UnloadLoraResponse\x12\x46\n\tListLoras\x12\x1b.inferd.v1.ListLorasRequest\x1a\x1c.inferd.v1.ListLorasResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'inferd_proto.v1.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=2462
-  _globals['_MODELSTATE']._serialized_end=2628
-  _globals['_LORASTATE']._serialized_start=2631
-  _globals['_LORASTATE']._serialized_end=2765
+  _globals['_MODELSTATE']._serialized_start=2538
+  _globals['_MODELSTATE']._serialized_end=2865
+  _globals['_LORASTATE']._serialized_start=2868
+  _globals['_LORASTATE']._serialized_end=3002
   _globals['_GETSERVERINFOREQUEST']._serialized_start=44
   _globals['_GETSERVERINFOREQUEST']._serialized_end=66
   _globals['_SERVERINFO']._serialized_start=68
@@ -48,39 +48,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELINFOREQUEST']._serialized_start=425
   _globals['_GETMODELINFOREQUEST']._serialized_end=461
   _globals['_MODELINFO']._serialized_start=464
-  _globals['_MODELINFO']._serialized_end=760
-  _globals['_SAMPLINGDEFAULTS']._serialized_start=762
-  _globals['_SAMPLINGDEFAULTS']._serialized_end=874
-  _globals['_ENGINEINFO']._serialized_start=877
-  _globals['_ENGINEINFO']._serialized_end=1137
-  _globals['_GETLOADREQUEST']._serialized_start=1139
-  _globals['_GETLOADREQUEST']._serialized_end=1185
-  _globals['_LOAD']._serialized_start=1187
-  _globals['_LOAD']._serialized_end=1283
-  _globals['_MODELLOAD']._serialized_start=1286
-  _globals['_MODELLOAD']._serialized_end=1516
-  _globals['_ABORTREQUEST']._serialized_start=1518
-  _globals['_ABORTREQUEST']._serialized_end=1552
-  _globals['_ABORTRESPONSE']._serialized_start=1554
-  _globals['_ABORTRESPONSE']._serialized_end=1586
-  _globals['_DRAINREQUEST']._serialized_start=1588
-  _globals['_DRAINREQUEST']._serialized_end=1602
-  _globals['_DRAINPROGRESS']._serialized_start=1604
-  _globals['_DRAINPROGRESS']._serialized_end=1652
-  _globals['_LOADLORAREQUEST']._serialized_start=1655
-  _globals['_LOADLORAREQUEST']._serialized_end=1813
-  _globals['_UNLOADLORAREQUEST']._serialized_start=1815
-  _globals['_UNLOADLORAREQUEST']._serialized_end=1914
-  _globals['_UNLOADLORARESPONSE']._serialized_start=1916
-  _globals['_UNLOADLORARESPONSE']._serialized_end=1967
-  _globals['_LISTLORASREQUEST']._serialized_start=1969
-  _globals['_LISTLORASREQUEST']._serialized_end=2015
-  _globals['_LISTLORASRESPONSE']._serialized_start=2017
-  _globals['_LISTLORASRESPONSE']._serialized_end=2068
-  _globals['_LORA']._serialized_start=2071
-  _globals['_LORA']._serialized_end=2409
-  _globals['_LORATRIAL']._serialized_start=2411
-  _globals['_LORATRIAL']._serialized_end=2459
-  _globals['_CONTROL']._serialized_start=2768
-  _globals['_CONTROL']._serialized_end=3376
+  _globals['_MODELINFO']._serialized_end=836
+  _globals['_SAMPLINGDEFAULTS']._serialized_start=838
+  _globals['_SAMPLINGDEFAULTS']._serialized_end=950
+  _globals['_ENGINEINFO']._serialized_start=953
+  _globals['_ENGINEINFO']._serialized_end=1213
+  _globals['_GETLOADREQUEST']._serialized_start=1215
+  _globals['_GETLOADREQUEST']._serialized_end=1261
+  _globals['_LOAD']._serialized_start=1263
+  _globals['_LOAD']._serialized_end=1359
+  _globals['_MODELLOAD']._serialized_start=1362
+  _globals['_MODELLOAD']._serialized_end=1592
+  _globals['_ABORTREQUEST']._serialized_start=1594
+  _globals['_ABORTREQUEST']._serialized_end=1628
+  _globals['_ABORTRESPONSE']._serialized_start=1630
+  _globals['_ABORTRESPONSE']._serialized_end=1662
+  _globals['_DRAINREQUEST']._serialized_start=1664
+  _globals['_DRAINREQUEST']._serialized_end=1678
+  _globals['_DRAINPROGRESS']._serialized_start=1680
+  _globals['_DRAINPROGRESS']._serialized_end=1728
+  _globals['_LOADLORAREQUEST']._serialized_start=1731
+  _globals['_LOADLORAREQUEST']._serialized_end=1889
+  _globals['_UNLOADLORAREQUEST']._serialized_start=1891
+  _globals['_UNLOADLORAREQUEST']._serialized_end=1990
+  _globals['_UNLOADLORARESPONSE']._serialized_start=1992
+  _globals['_UNLOADLORARESPONSE']._serialized_end=2043
+  _globals['_LISTLORASREQUEST']._serialized_start=2045
+  _globals['_LISTLORASREQUEST']._serialized_end=2091
+  _globals['_LISTLORASRESPONSE']._serialized_start=2093
+  _globals['_LISTLORASRESPONSE']._serialized_end=2144
+  _globals['_LORA']._serialized_start=2147
+  _globals['_LORA']._serialized_end=2485
+  _globals['_LORATRIAL']._serialized_start=2487
+  _globals['_LORATRIAL']._serialized_end=2535
+  _globals['_CONTROL']._serialized_start=3005
+  _globals['_CONTROL']._serialized_end=3613
 # @@protoc_insertion_point(module_scope)

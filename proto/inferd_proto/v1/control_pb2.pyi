@@ -33,6 +33,14 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     MODEL_STATE_RESTARTING: _ModelState.ValueType  # 3
     MODEL_STATE_FAILED: _ModelState.ValueType  # 4
     MODEL_STATE_CLOSED: _ModelState.ValueType  # 5
+    MODEL_STATE_ASLEEP: _ModelState.ValueType  # 6
+    """Wakes for the next request."""
+    MODEL_STATE_INITIALIZING: _ModelState.ValueType  # 7
+    """A deployment that comes or goes."""
+    MODEL_STATE_DOWNLOADING: _ModelState.ValueType  # 8
+    MODEL_STATE_DEPLOYING: _ModelState.ValueType  # 9
+    MODEL_STATE_STOPPING: _ModelState.ValueType  # 10
+    MODEL_STATE_STOPPED: _ModelState.ValueType  # 11
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper): ...
 
@@ -42,6 +50,14 @@ MODEL_STATE_READY: ModelState.ValueType  # 2
 MODEL_STATE_RESTARTING: ModelState.ValueType  # 3
 MODEL_STATE_FAILED: ModelState.ValueType  # 4
 MODEL_STATE_CLOSED: ModelState.ValueType  # 5
+MODEL_STATE_ASLEEP: ModelState.ValueType  # 6
+"""Wakes for the next request."""
+MODEL_STATE_INITIALIZING: ModelState.ValueType  # 7
+"""A deployment that comes or goes."""
+MODEL_STATE_DOWNLOADING: ModelState.ValueType  # 8
+MODEL_STATE_DEPLOYING: ModelState.ValueType  # 9
+MODEL_STATE_STOPPING: ModelState.ValueType  # 10
+MODEL_STATE_STOPPED: ModelState.ValueType  # 11
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 class _LoraState:
@@ -235,6 +251,8 @@ class ModelInfo(_message.Message):
     CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
     DEFAULTS_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    REPLACED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     """Identifies the checkpoint's content."""
@@ -244,6 +262,10 @@ class ModelInfo(_message.Message):
     state: Global___ModelState.ValueType
     chat_template: _builtins.str
     """Jinja."""
+    failure: _builtins.str
+    """Why it failed, where it has."""
+    replaced_by: _builtins.str
+    """The model that answers in its place, where it is deprecated."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Further names that a request may use."""
@@ -273,17 +295,27 @@ class ModelInfo(_message.Message):
         chat_template: _builtins.str | None = ...,
         defaults: Global___SamplingDefaults | None = ...,
         engine: Global___EngineInfo | None = ...,
+        failure: _builtins.str | None = ...,
+        replaced_by: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat_template", b"_chat_template", "_version", b"_version", "chat_template", b"chat_template", "defaults", b"defaults", "engine", b"engine", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat_template", b"_chat_template", "_failure", b"_failure", "_replaced_by", b"_replaced_by", "_version", b"_version", "chat_template", b"chat_template", "defaults", b"defaults", "engine", b"engine", "failure", b"failure", "replaced_by", b"replaced_by", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat_template", b"_chat_template", "_version", b"_version", "aliases", b"aliases", "chat_template", b"chat_template", "created", b"created", "defaults", b"defaults", "deploy_id", b"deploy_id", "engine", b"engine", "name", b"name", "state", b"state", "tags", b"tags", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat_template", b"_chat_template", "_failure", b"_failure", "_replaced_by", b"_replaced_by", "_version", b"_version", "aliases", b"aliases", "chat_template", b"chat_template", "created", b"created", "defaults", b"defaults", "deploy_id", b"deploy_id", "engine", b"engine", "failure", b"failure", "name", b"name", "replaced_by", b"replaced_by", "state", b"state", "tags", b"tags", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chat_template: _TypeAlias = _typing.Literal["chat_template"]  # noqa: Y015
     _WhichOneofArgType__chat_template: _TypeAlias = _typing.Literal["_chat_template", b"_chat_template"]  # noqa: Y015
+    _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
+    _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
+    _WhichOneofReturnType__replaced_by: _TypeAlias = _typing.Literal["replaced_by"]  # noqa: Y015
+    _WhichOneofArgType__replaced_by: _TypeAlias = _typing.Literal["_replaced_by", b"_replaced_by"]  # noqa: Y015
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__chat_template) -> _WhichOneofReturnType__chat_template | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failure) -> _WhichOneofReturnType__failure | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replaced_by) -> _WhichOneofReturnType__replaced_by | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
 

@@ -11,8 +11,9 @@ from inferd.card import Cards, ModelCard
 from inferd.config.serve import is_loopback
 from inferd.engines.base import EngineState
 from inferd.errors import Forbidden, InferdError, NotFound
+from inferd.lifecycle import State
 from inferd.messages import EngineInfo, EngineStats
-from inferd.registry import Deployment
+from inferd.registry import Deployment, Entry
 from inferd.rpc.boundary import Context
 from inferd.rpc.calls import Calls, current
 from inferd.rpc.loras import Loras
@@ -27,13 +28,20 @@ from inferd_proto.v1.inference_pb2 import Format, LogprobsMode
 _STATS_SECONDS = 2.0  # an engine slower than this counts as silent
 _PROGRESS_SECONDS = 0.25
 
-_STATES: dict[EngineState, pb.ModelState.ValueType] = {
+_STATES: dict[EngineState | State, pb.ModelState.ValueType] = {
     "starting": pb.MODEL_STATE_STARTING,
     "ready": pb.MODEL_STATE_READY,
+    "asleep": pb.MODEL_STATE_ASLEEP,
     "restarting": pb.MODEL_STATE_RESTARTING,
     "failed": pb.MODEL_STATE_FAILED,
     "closed": pb.MODEL_STATE_CLOSED,
+    "initializing": pb.MODEL_STATE_INITIALIZING,
+    "downloading": pb.MODEL_STATE_DOWNLOADING,
+    "deploying": pb.MODEL_STATE_DEPLOYING,
+    "stopping": pb.MODEL_STATE_STOPPING,
+    "stopped": pb.MODEL_STATE_STOPPED,
 }
+_SERVING = ("running", "deleted")
 
 
 class Control(pb_grpc.ControlServicer):
@@ -77,7 +85,10 @@ class Control(pb_grpc.ControlServicer):
     async def ListModels(
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
-        return pb.ListModelsResponse(models=[_model(each) for each in self._cards.deployments()])
+        """What serves, and behind it what comes, goes, stopped or failed."""
+        serving = [_model(each) for each in self._cards.deployments()]
+        others = (each for each in self._registry.entries() if each.state not in _SERVING)
+        return pb.ListModelsResponse(models=[*serving, *map(_entry, others)])
 
     async def GetModelInfo(self, request: pb.GetModelInfoRequest, context: Context) -> pb.ModelInfo:
         return _model(self._cards.resolve(request.model))
@@ -177,6 +188,20 @@ def _model(card: ModelCard) -> pb.ModelInfo:
             repetition_penalty=defaults.repetition_penalty,
         ),
         engine=None if card.engine is None else _engine(card.engine),
+        replaced_by=card.replaced_by or None,
+    )
+
+
+def _entry(entry: Entry) -> pb.ModelInfo:
+    """Of a deployment that serves nothing now."""
+    return pb.ModelInfo(
+        name=entry.name,
+        aliases=entry.aliases,
+        deploy_id=entry.deploy_id,
+        created=entry.created,
+        state=_STATES[entry.state],
+        failure=None if entry.failure is None else entry.failure.message,
+        replaced_by=entry.replaced_by or None,
     )
 
 
