@@ -78,8 +78,10 @@ class Metrics:
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self, tally: Minutes | None = None) -> None:
-        """`tally` counts along, minute by minute."""
+    def __init__(
+        self, tally: Minutes | None = None, *, now: Callable[[], float] = time.time
+    ) -> None:
+        """`tally` counts along, minute by minute; `now` is Unix time in seconds."""
         registry = CollectorRegistry()
         self.tally = tally or Minutes()
 
@@ -120,7 +122,7 @@ class Metrics:
         )
         self.by_adapter = AdapterRequests()
         self._registry = registry
-        self._snapshot = _Snapshot(self.by_adapter)
+        self._snapshot = _Snapshot(self.by_adapter, now)
         registry.register(self._snapshot)
         self._engines: Engines = tuple
         self._adapters: Adapters = tuple
@@ -312,10 +314,11 @@ _LORA_LABELS = ("max_lora", "running_lora_adapters", "waiting_lora_adapters")
 class _Snapshot(Collector):
     """The newest readings, as metrics."""
 
-    def __init__(self, by_adapter: AdapterRequests) -> None:
+    def __init__(self, by_adapter: AdapterRequests, now: Callable[[], float]) -> None:
         self.readings: list[_Reading] = []
         self.adapters: list[AdapterSource] = []
         self._by_adapter = by_adapter
+        self._now = now
 
     def collect(self) -> Iterator[Metric]:
         answered = [(r.labels, r.stats) for r in self.readings if r.stats is not None]
@@ -359,7 +362,7 @@ class _Snapshot(Collector):
                 running = traffic.names(traffic.running, model)
                 waiting = traffic.names(traffic.waiting, model)
                 labels = (*reading.labels, str(info.max_adapters), running, waiting)
-                family.add_metric(labels, time.time())
+                family.add_metric(labels, self._now())
         return family
 
     def _adapter_requests(self) -> Iterator[Metric]:
