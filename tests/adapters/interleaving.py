@@ -1,0 +1,194 @@
+"""Everything at once: changes of names, requests, departures, in an order that a test chooses.
+
+Each step starts its work and does not wait for it. Whatever happens, a request's tokens are those
+of the generation that it says it ran with, and in the end nothing is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import strategies as st
+
+from inferd.errors import Conflict, EngineError, NotFound, Unavailable
+from inferd.messages import Caller, Chunk, Done, Generate, Start
+from tests.adapters.world import World
+
+NAMES = ("a", "b", "c")
+PATIENCE_S = 60.0  # for all of it; longer means that something waits for ever
+
+Tokens = tuple[int, ...]
+Expected = dict[tuple[str, Tokens], Tokens]
+"""(generation, prompt) → the tokens that it gives alone; at least as many as any step asks for."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to begin, and how many turns of the event loop others get before the next."""
+
+    what: str
+    name: str
+    which: int  # a source, or a request
+    size: int  # tokens, or percent
+    turns: int
+
+
+CHANGES = ("load", "replace", "swap", "rollback", "canary", "promote", "shadow", "stop_trial")
+REQUESTS = ("request", "request", "request", "several", "base", "abort", "cancel")
+UNLOADS = ("unload", "hurry")
+
+steps = st.lists(
+    st.builds(
+        Step,
+        what=st.sampled_from(CHANGES + REQUESTS + REQUESTS + UNLOADS),
+        name=st.sampled_from(NAMES),
+        which=st.integers(0, 3),
+        size=st.integers(1, 40),
+        turns=st.sampled_from([0, 0, 1, 3, 10, 40]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@dataclass
+class Asked:
+    """One request, and what came of it."""
+
+    request: Generate
+    generation: str | None = None  # None: it was refused
+    said: dict[int, list[int]] = field(default_factory=dict)  # by choice
+    done: bool = False
+    error: Exception | None = None
+    leave: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Interleaving:
+    """A run of steps.
+
+    Args:
+        sources: folders of adapters.
+        prompts: what requests ask.
+    """
+
+    def __init__(self, here: World, sources: list[str], prompts: list[Tokens]) -> None:
+        self._here = here
+        self._sources = sources
+        self._prompts = prompts
+        self._asked: list[Asked] = []
+        self._changes: list[asyncio.Task[object]] = []
+
+    async def run(self, steps: list[Step], expected: Expected) -> None:
+        """Do `steps`, wait for all that they began, and check everything."""
+        async with asyncio.timeout(PATIENCE_S):
+            for step in steps:
+                self._begin(step)
+                for _ in range(step.turns):
+                    await asyncio.sleep(0)
+                self._here.adapters.check()
+            await self._all_done()
+            for name in NAMES:
+                if self._here.adapters.find(name) is not None:
+                    await self._here.adapters.unload(name, wait=True)
+            assert await self._here.held() == 0
+        for asked in self._asked:
+            self._check(asked, expected)
+
+    def _begin(self, step: Step) -> None:
+        if step.what in ("abort", "cancel"):
+            self._leave(step)
+        elif step.what in REQUESTS:
+            self._ask(step)
+        else:
+            change = asyncio.create_task(_allowed(self._change(step)))
+            self._changes.append(change)
+
+    def _change(self, step: Step) -> Coroutine[Any, Any, object]:
+        adapters, name, source = self._here.adapters, step.name, self._sources[step.which]
+        work: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+            "load": lambda: adapters.load(name, source),
+            "replace": lambda: adapters.load(name, source, replace=True),
+            "swap": lambda: adapters.swap(name, source),
+            "rollback": lambda: adapters.rollback(name),
+            "canary": lambda: adapters.canary(name, source, step.size),
+            "shadow": lambda: adapters.shadow(name, source, step.size),
+            "promote": lambda: adapters.promote(name),
+            "stop_trial": lambda: adapters.stop_trial(name),
+            "unload": lambda: adapters.unload(name, wait=bool(step.which % 2)),
+            "hurry": lambda: adapters.unload(name, deadline=step.which * 0.002),
+        }
+        return work[step.what]()
+
+    def _ask(self, step: Step) -> None:
+        request = Generate(
+            model="echo" if step.what == "base" else step.name,
+            prompt=self._prompts[step.which % len(self._prompts)],
+            n=3 if step.what == "several" else 1,
+            max_tokens=step.size,
+            temperature=0.0,
+            ignore_eos=True,
+            skip_special_tokens=False,
+        )
+        asked = Asked(request)
+        asked.task = asyncio.create_task(self._read(asked))
+        self._asked.append(asked)
+
+    def _leave(self, step: Step) -> None:
+        if not self._asked:
+            return
+        asked = self._asked[-1 - step.which % len(self._asked)]
+        if step.what == "abort":
+            asked.leave.set()
+        elif asked.task is not None:
+            asked.task.cancel()
+
+    async def _read(self, asked: Asked) -> None:
+        service = self._here.service
+        try:
+            async with service.stream(asked.request, Caller("me"), request_id="r") as outputs:
+                async for output in outputs:
+                    if isinstance(output, Start):
+                        asked.generation = output.adapter
+                    elif isinstance(output, Chunk):
+                        asked.said.setdefault(output.index, []).extend(output.token_ids)
+                    elif isinstance(output, Done):
+                        assert len(asked.said[output.index]) == asked.request.max_tokens
+                    if asked.leave.is_set():
+                        return
+                asked.done = True
+        except (NotFound, Unavailable) as error:
+            asked.error = error
+
+    async def _all_done(self) -> None:
+        requests = [asked.task for asked in self._asked if asked.task is not None]
+        for each in (*requests, *self._changes):
+            try:
+                await each
+            except asyncio.CancelledError:
+                assert each.cancelled()
+        await self._here.adapters.settled()
+
+    def _check(self, asked: Asked, expected: Expected) -> None:
+        assert isinstance(asked.request.prompt, tuple)
+        if asked.generation is None:
+            assert not asked.said
+            return
+        whole = expected[asked.generation, asked.request.prompt]
+        for said in asked.said.values():
+            assert tuple(said) == whole[: len(said)]
+        if asked.done:
+            wanted = {len(said) for said in asked.said.values()}
+            assert wanted == {asked.request.max_tokens}
+            assert len(asked.said) == asked.request.n
+
+
+async def _allowed(change: Coroutine[Any, Any, object]) -> object:
+    """A change may find that another one came before it."""
+    try:
+        return await change
+    except (Conflict, NotFound, Unavailable, EngineError) as error:
+        return error
