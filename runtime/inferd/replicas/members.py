@@ -22,7 +22,8 @@ class Members:
     Args:
         tenant: in whose name memory is asked for.
         need: of one replica; what was measured takes its place after the first start.
-        on_brought: told what became of each start or wake that was not given up.
+        on_brought: told of each start or wake, and how it went, unless it was given up; and of a
+            replica that will not come back.
     """
 
     def __init__(
@@ -107,7 +108,10 @@ class Members:
     async def look_after(self) -> None:
         """Retire the dead and the drained; have all that are usable hold all adapters."""
         for replica in self.all:
-            if replica.dead or (replica.state == "draining" and not replica.in_flight):
+            if replica.dead:
+                await self.retire(replica)
+                self._on_brought(StartError("crashed", "The model's process ended again and again"))
+            elif replica.state == "draining" and not replica.in_flight:
                 await self.retire(replica)
             elif replica.state == "asleep" and not self._moving.locked():
                 async with self._moving:  # free: this takes it at once

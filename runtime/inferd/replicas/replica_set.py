@@ -86,6 +86,7 @@ class ReplicaSet:
         self._paused = False
         self._closed = False
         self._reason: StartError | None = None
+        self._failures = 0  # in a row
         self._retry_at = 0.0
         self._change: asyncio.Future[None] | None = None  # done at the next change
         self._ticker: asyncio.Task[None] | None = None
@@ -240,6 +241,7 @@ class ReplicaSet:
 
         Raises Unavailable: there is none in time, or none can be started.
         """
+        self._admit()
         self._last_used = self._clock()
         self._waiting += 1
         try:
@@ -271,8 +273,8 @@ class ReplicaSet:
                 return holders
             await members.hold(usable[0])
             return []
-        if restarting := [each for each in members.all if each.state == "ready" and not each.dead]:
-            return restarting  # which tell how long that may take
+        if restarting := [each for each in members.all if each.state == "ready"]:
+            return restarting  # they refuse it, and tell how long that may take
         await self._one_comes()
         return []
 
@@ -332,14 +334,17 @@ class ReplicaSet:
             self._change.set_result(None)
 
     def _brought(self, error: StartError | None) -> None:
-        """A replica came up, or did not."""
+        """A replica came up, or one did not, or will not again."""
         self._reason = error
         now = self._clock()
         if error is not None:
-            _log.error("a replica of %s did not start: %s", self.name, error)
-            self._retry_at = now + self._limits.retry_s
-        elif len(self._members.usable) == 1:
-            self._resident_since = now
+            _log.error("a replica of %s has failed: %s", self.name, error)
+            self._retry_at = now + self._limits.retry_after(self._failures)
+            self._failures += 1
+        else:
+            self._failures = 0
+            if len(self._members.usable) == 1:
+                self._resident_since = now
         self._changed()
         self._tell_if_idle()
 

@@ -18,8 +18,13 @@ class Limits:
     idle_s: float = 300.0  # without a request: sleep at level 1, where no instance must stay
     deep_s: float = 1800.0  # asleep at level 1: go on to level 2
     wake_s: float = 120.0  # so long a request waits for a replica
-    retry_s: float = 10.0  # after a start that failed
+    retry_s: float = 10.0  # after a start that failed; doubles with each in a row
+    retry_max_s: float = 300.0
     tick_s: float = 1.0  # between two looks at the load
+
+    def retry_after(self, failures: int) -> float:
+        """Until the next start, after so many that failed before this one."""
+        return min(self.retry_s * 2.0 ** min(failures, 30), self.retry_max_s)
 
 
 @dataclass(frozen=True)
