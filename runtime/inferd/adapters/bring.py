@@ -29,23 +29,23 @@ class Bringer:
 
     @asynccontextmanager
     async def brought(
-        self, engine_for: Callable[[str], Holdings], source: Source
-    ) -> AsyncIterator[GenerationRecord]:
-        """The generation in `source`, in the library and held by an engine while entered. Raises
-        what staging and loading raise; nothing is left of it then.
+        self, source: Source, choose: Callable[[str], Holdings]
+    ) -> AsyncIterator[tuple[GenerationRecord, Holdings]]:
+        """The generation in `source`, in the library, and held while entered by the engine that
+        `choose` says. Raises what staging and loading raise; nothing is left of it then.
 
         Args:
-            engine_for: chooses it, given the base that the adapter's config names.
+            choose: is told the base that the adapter's config names; "": none.
         """
         staged, commit = await stage(self._library, self._hub, source)
         try:
-            holdings = engine_for(staged.base)
+            holdings = choose(staged.base)
         except BaseException:
             self._library.discard(staged.folder)
             raise
         self._library.adopt(staged)
         async with self.held(holdings, staged.generation) as known:
-            yield structs.replace(known, source=source.text, revision=commit)
+            yield structs.replace(known, source=source.text, revision=commit), holdings
 
     @asynccontextmanager
     async def held(self, holdings: Holdings, generation: str) -> AsyncIterator[GenerationRecord]:

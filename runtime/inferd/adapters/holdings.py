@@ -33,13 +33,19 @@ class Holdings:
     """What one engine holds.
 
     Args:
+        base: the deployment's name.
         folder: a generation's folder.
         on_gone: called when nothing holds a generation any more, here.
     """
 
     def __init__(
-        self, engine: Engine, folder: Callable[[str], Path], on_gone: Callable[[str], None]
+        self,
+        base: str,
+        engine: Engine,
+        folder: Callable[[str], Path],
+        on_gone: Callable[[str], None],
     ) -> None:
+        self.base = base
         self.engine = engine
         self._folder = folder
         self._on_gone = on_gone

@@ -109,19 +109,15 @@ class Adapters(Lookup):
             entry = self._entries.get(name)
             if base is not None or entry is not None:
                 self._base(base, entry)  # what cannot be is refused before it is fetched
-            chosen: list[tuple[Holdings, str]] = []
-
-            def engine_for(named: str) -> Holdings:
-                chosen.append(self._base(base, entry, named))
-                return chosen[0][0]
-
-            async with self._bring.brought(engine_for, wanted) as generation:
-                holdings, base_name = chosen[0]
+            async with self._bring.brought(
+                wanted, lambda named: self._base(base, entry, named)
+            ) as (generation, holdings):
                 if (now := self._entries.get(name)) is not entry:
                     raise _changed(name)
                 if now is None:
+                    now_s = int(self._clock())
                     return self._create(
-                        moves.created(name, base_name, generation, int(self._clock())), holdings
+                        moves.created(name, holdings.base, generation, now_s), holdings
                     )
                 if now.record.generation != generation.generation and not replace:
                     raise Conflict(f"An adapter is already called `{name}`", param="name")
@@ -232,7 +228,7 @@ class Adapters(Lookup):
         holdings = self._bases.get(name)
         if holdings is None or holdings.engine is not engine:
             self._detach(name)
-            holdings = Holdings(engine, self._library.folder, self._collect)
+            holdings = Holdings(name, engine, self._library.folder, self._collect)
             self._bases[name] = holdings
         mine = [e for e in self._entries.values() if e.record.base == name]
         for entry in mine:
@@ -269,8 +265,8 @@ class Adapters(Lookup):
 
     # ------------------------------------------------------------ inside
 
-    def _base(self, base: str | None, entry: Entry | None, named: str = "") -> tuple[Holdings, str]:
-        """The engine's holdings, and the deployment's name. `named`: in an adapter's config."""
+    def _base(self, base: str | None, entry: Entry | None, named: str = "") -> Holdings:
+        """The base's holdings. `named`: what an adapter's config says."""
         if base is not None:
             name = self._registry.resolve(base).name
         elif entry is not None:
@@ -289,14 +285,14 @@ class Adapters(Lookup):
             )
         if name not in self._bases:
             raise Unavailable(f"The model `{name}` is not ready to take adapters")
-        return self._bases[name], name
+        return self._bases[name]
 
     @asynccontextmanager
     async def _changing(self, name: str) -> AsyncIterator[tuple[Entry, Holdings]]:
         """An adapter that nobody else changes meanwhile; it may still be unloaded."""
         async with self._turns.of(name):
             entry = self._entry(name)
-            yield entry, self._base(None, entry)[0]
+            yield entry, self._base(None, entry)
 
     @asynccontextmanager
     async def _changed(
@@ -305,7 +301,7 @@ class Adapters(Lookup):
         """An adapter that nobody else changes, and another generation for it."""
         async with (
             self._changing(name) as (entry, holdings),
-            self._bring.brought(lambda named: holdings, source) as generation,
+            self._bring.brought(source, lambda named: holdings) as (generation, _),
         ):
             self._unchanged(name, entry)
             yield entry, generation
