@@ -110,7 +110,8 @@ def test_alive_but_not_ready_while_downloading(start: Start) -> None:
         daemon = start(model="org/name", port=port, HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="0")
         until(lambda: answers(url))
         assert httpx.get(f"{url}/health/ready").status_code == 503
-        assert httpx.post(f"{url}/v1/chat/completions", json=chat("a", 1)).status_code == 503
+        body = chat("a", 1) | {"model": "org/name"}
+        assert httpx.post(f"{url}/v1/chat/completions", json=body).status_code == 503
         daemon.signal()
         assert daemon.wait() == 0
 

@@ -300,7 +300,6 @@ async def test_an_engine_that_gave_up_is_a_failure() -> None:
     async with deployments() as site:
         deploy_id = await site.running()
         await site.registry.resolve("org/name").engine.close()
-        # looks once a second
         status = await site.until(deploy_id, "failed")
         assert status.failure is not None
         assert status.failure.state == "running"
