@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from inferd.engines import echo
 from inferd.engines.base import EngineSpec
 from inferd.engines.local import LocalEngine
 from inferd.errors import Conflict, NotFound, Unavailable
-from inferd.registry import Deployment, Registry
+from inferd.lifecycle import MOVES, STATES, Failure, State
+from inferd.registry import Deployment, Entry, Registry
 from tests.serving import TEXT
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +122,91 @@ def test_a_taken_name_is_refused_and_changes_nothing(names: tuple[str, ...]) -> 
     assert registry.list() == (first,)
     with pytest.raises(NotFound):
         registry.resolve("new")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_only_moves_of_the_table_are_possible(state: State) -> None:
+    for target in STATES:
+        entry = Entry("first", "0" * 16, 1, state=state)
+        failure = Failure("crashed", "It ended") if target == "failed" else None
+        if target in MOVES[state]:
+            entry.move(target, failure)
+            assert (entry.state, entry.failure) == (target, failure)
+        else:
+            with pytest.raises(AssertionError):
+                entry.move(target, failure)
+
+
+def test_every_state_can_be_reached_and_left_for_deletion() -> None:
+    def reachable(state: State) -> set[State]:
+        found: set[State] = {state}
+        while (more := found.union(*(MOVES[each] for each in found))) != found:
+            found = more
+        return found
+
+    assert reachable("initializing") == set(STATES)
+    assert all("deleted" in reachable(state) for state in STATES)
+
+
+async def test_requests_wait_for_what_is_coming() -> None:
+    registry, entry = Registry(), Entry("first", "0" * 16, 1)
+    registry.enter(entry)
+    with pytest.raises(Unavailable, match="`first` is initializing") as caught:
+        registry.resolve("first")
+    assert caught.value.retry_after == 5
+    waiting = asyncio.create_task(registry.await_ready("deploy_id:" + "0" * 16, 30))
+    states: tuple[State, ...] = ("downloading", "deploying")
+    for state in states:
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        entry.move(state)
+    entry.deployment = deployment("first", version=VERSION)
+    entry.move("running")
+    assert await waiting is entry.deployment
+    assert await registry.await_ready(f"first:{VERSION}", 0) is entry.deployment
+    with pytest.raises(NotFound):
+        await registry.await_ready("first:0000000", 0)
+
+
+async def test_requests_do_not_wait_for_what_stops_or_takes_too_long() -> None:
+    registry, entry = Registry(), Entry("first", "0" * 16, 1)
+    registry.enter(entry)
+    with pytest.raises(Unavailable, match="initializing"):
+        await registry.await_ready("first", 0.001)
+    waiting = asyncio.create_task(registry.await_ready("first", 30))
+    await asyncio.sleep(0)
+    entry.move("stopping")
+    with pytest.raises(Unavailable, match="`first` is stopping"):
+        await waiting
+
+
+async def test_nobody_waits_for_what_the_server_starts_with() -> None:
+    registry = Registry()
+    registry.enter(Entry("first", "0" * 16, 1, required=True))
+    with pytest.raises(Unavailable, match="initializing"):
+        await registry.await_ready("first", 30)
+
+
+def test_what_does_not_run_is_no_deployment_yet() -> None:
+    registry, entry = Registry(), Entry("first", "0" * 16, 1, aliases=("alias",))
+    registry.enter(entry)
+    assert (registry.list(), list(registry.names())) == ((), [])
+    assert registry.entries() == (entry,)
+    assert registry.knows("alias")
+    registry.remove(entry)
+    assert not registry.knows("alias")
+
+
+def test_requests_go_to_the_last_of_those_that_replace_each_other() -> None:
+    registry = Registry()
+    entries = [registry.add(deployment(name, version=VERSION)) for name in ("a", "b", "c")]
+    entries[0].replaced_by, entries[1].replaced_by = "b", "c"
+    assert registry.resolve(f"a:{VERSION}").name == "c"
+    assert (registry.replacement("a"), registry.replacement("c")) == ("c", "")
+    assert registry.find("a")[0] is entries[0]
+    entries[2].replaced_by = "a"
+    with pytest.raises(NotFound, match="`a` was replaced by"):
+        registry.resolve("a")
 
 
 async def test_readiness_follows_the_engine() -> None:

@@ -43,9 +43,6 @@ class Tally:
     def read(self, model: str, since: float, until: float) -> Iterator[tuple[int, Counts]]:
         """The minutes of `model` that began in [since, until), by the Unix time in seconds at
         which they began; those in which nothing happened are left out."""
-        oldest = max(since, self._now() - KEPT * MINUTE)
+        oldest = max(since, self._now() - (KEPT + 1) * MINUTE)
         minutes = self._minutes.get(model, ())
         return ((minute, c) for minute, c in minutes if oldest <= minute < until)
-
-    def forget(self, model: str) -> None:
-        self._minutes.pop(model, None)
