@@ -18,6 +18,7 @@ from inferd.messages import Caller, Chunk, Done, Generate, Start
 from tests.adapters.world import World
 
 NAMES = ("a", "b", "c")
+MOST_TOKENS = 40  # of one reply
 PATIENCE_S = 60.0  # for all of it; longer means that something waits for ever
 
 Tokens = tuple[int, ...]
@@ -46,7 +47,7 @@ steps = st.lists(
         what=st.sampled_from(CHANGES + REQUESTS + REQUESTS + UNLOADS),
         name=st.sampled_from(NAMES),
         which=st.integers(0, 3),
-        size=st.integers(1, 40),
+        size=st.integers(1, MOST_TOKENS),
         turns=st.sampled_from([0, 0, 1, 3, 10, 40]),
     ),
     min_size=1,

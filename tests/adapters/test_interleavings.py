@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from inferd.adapters.library import generation_of
 from tests.adapters.folders import write_adapter
-from tests.adapters.interleaving import Expected, Interleaving, Step, Tokens, steps
+from tests.adapters.interleaving import MOST_TOKENS, Expected, Interleaving, Step, Tokens, steps
 from tests.adapters.world import world
 
 PROMPTS: list[Tokens] = [(20, 21, 22), (23, 24)]
@@ -19,7 +19,7 @@ SAYS: list[Tokens] = [(5, 6), (7,), (8, 9, 10), (11, 5)]
 
 
 def cycled(tokens: Tokens) -> Tokens:
-    return tuple(itertools.islice(itertools.cycle(tokens), 40))
+    return tuple(itertools.islice(itertools.cycle(tokens), MOST_TOKENS))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -190,7 +190,13 @@ async def world(
     path: Path, options: str = "", spec: dict[str, Any] | None = None, **keep: Any
 ) -> AsyncIterator[World]:
     """An echo engine named `echo`. Nothing may be left at the end that no name refers to."""
-    engine = await echo_engine(options, **(spec or {}))
+    async with world_over(path, await echo_engine(options, **(spec or {})), **keep) as here:
+        yield here
+
+
+@asynccontextmanager
+async def world_over(path: Path, engine: GatedEngine, **keep: Any) -> AsyncIterator[World]:
+    """As `world`, over an engine that runs and is closed at the end."""
     store = Store("sqlite://")
     registry = Registry()
     records = Records(store)
