@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from inferd.ledger import HOST, Ledger, Need
 from inferd.messages import Event, Finish, LoadAdapter, Sampling, Submit, Tokens
 from inferd.replicas.replica_set import ReplicaSet
 from inferd.replicas.scaling import Limits
-from inferd.residency import Residency
+from inferd.residency import Eviction, Residency
+from inferd.residency import Limits as RoomLimits
 
 GREEDY = Sampling(temperature=0.0)
 NEED = Need(weights=100, kv_cache=50)
@@ -35,10 +37,13 @@ class Clock:
 class Site:
     """One machine's memory, and the models that tests make there."""
 
-    def __init__(self, budget: int = 1000) -> None:
+    def __init__(self, budget: int = 1000, room: RoomLimits | None = None) -> None:
+        """With `room`, time passes."""
         self.clock = Clock()
         self.ledger = Ledger({HOST: budget})
-        self.room = Residency(self.ledger)
+        self.evictions: list[Eviction] = []
+        self.room = Residency(self.ledger, limits=room, on_evict=self.evictions.append)
+        self._time = self.clock if room is None else time.monotonic
         self.engines: list[LocalEngine] = []
         self.sets: list[ReplicaSet] = []
 
@@ -65,7 +70,7 @@ class Site:
             max_instances=maximum,
             limits=limits,
             make=make or self.on_thread,
-            clock=self.clock,
+            clock=self._time,
         )
         self.sets.append(made)
         return made
@@ -87,7 +92,7 @@ class Site:
         for each in self.sets:
             await each.close()
         assert self.reserved() == 0
-        self.ledger.check()
+        self.room.check()
 
 
 async def settle(condition: Callable[[], bool]) -> None:
