@@ -6,6 +6,7 @@ before any download.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 from inferd.engines.base import EngineSpec
 from inferd.engines.gpus import Gpu
 from inferd.engines.native import memory
+from inferd.engines.native.kv_spec import KVSpec
 from inferd.engines.native.parameters import read_config, read_headers
 from inferd.engines.native.sizes import Shape, read_shape
 from inferd.errors import StartError
@@ -87,10 +89,15 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What is known of a model without its weights."""
+    """What is known of a model without its weights.
+
+    Args:
+        examined: the KV cache's shape and the longest context, where more than the config tells.
+    """
 
     config: Mapping[str, Any]
     headers: Mapping[str, TensorInfo]
+    examined: tuple[tuple[KVSpec, ...], int] | None = None
 
     @classmethod
     def of(cls, folder: Path) -> Checkpoint:
@@ -157,6 +164,9 @@ class _Sizing:
             on_cpu=on_cpu,
             max_model_len=spec.max_model_len,
         )
+        if checkpoint.examined is not None:
+            kv_specs, max_position = checkpoint.examined
+            shape = dataclasses.replace(shape, kv_specs=kv_specs, max_position=max_position)
         pool = min(
             spec.adapter_host_bytes,
             spec.max_adapters * spec.max_adapter_rank * shape.adapter_bytes,

@@ -127,6 +127,10 @@ class Metrics:
         self._engines: Engines = tuple
         self._adapters: Adapters = tuple
 
+    def add(self, collector: Collector) -> None:
+        """Tell at every scrape what `collector` has."""
+        self._registry.register(collector)
+
     def watch(self, engines: Engines) -> None:
         """Read the gauges of these engines at every scrape."""
         self._engines = engines

@@ -22,13 +22,15 @@ from inferd.config.serve import is_loopback
 from inferd.deployments import Deployments, DeploySpec, Record, Served
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.gpus import list_gpus
-from inferd.estimate import Estimate, Measured, Measurements, budgets_of, estimate
+from inferd.estimate import Estimate, Measured, Measurements, budgets_of, estimate, pick_device
 from inferd.fingerprint import version_of
 from inferd.hub import Hub, OnProgress
 from inferd.ledger import Ledger
+from inferd.memory_metrics import MemoryMetrics
 from inferd.messages import EngineInfo
 from inferd.metrics import Metrics
 from inferd.offload import in_thread
+from inferd.planning import Planner
 from inferd.registry import Registry
 from inferd.replicas.replica_set import ReplicaSet
 from inferd.replicas.scaling import Limits
@@ -88,7 +90,9 @@ def assemble(config: ServeConfig, state: Path) -> Parts:
             memory_fraction=config.memory_fraction,
         )
     )
-    residency = Residency(ledger)
+    memory = MemoryMetrics(ledger)
+    metrics.add(memory)
+    residency = Residency(ledger, on_evict=memory.evicted)
     records = store.table("adapters", AdapterRecord)
     adapters = Adapters(Library(state / ADAPTERS), records, registry)
     measurements = Measurements(store.table("measured", Measured))
@@ -112,6 +116,7 @@ def assemble(config: ServeConfig, state: Path) -> Parts:
         auth,
         adapters=adapters,
         deployments=deployments,
+        planner=Planner(ledger, residency, spec_of_others(config), recall=measurements.recall),
         paths=paths,
         cors_origins=config.cors_origin,
     )
@@ -170,6 +175,7 @@ class Models:
         devices = self._ledger.devices
         budgets = {device: self._ledger.budget(device) for device in devices}
         free = {device: self._ledger.free(device) for device in devices}
+        asked = msgspec.structs.replace(asked, device=pick_device(asked.device, budgets))
         measured = self._measurements.recall(asked)
         return estimate(asked, budgets, measured=measured, free=free).fitting()
 
@@ -235,6 +241,11 @@ def deployed_spec(config: ServeConfig, spec: DeploySpec, folder: Path) -> Engine
     """What a deployment's processes need to know: as it asks, and else as the options say."""
     asked = _OF_ONE_MODEL | spec.engine_options()
     return msgspec.structs.replace(engine_spec(config, folder), **asked)
+
+
+def spec_of_others(config: ServeConfig) -> EngineSpec:
+    """The options that hold for models that the command line does not name."""
+    return msgspec.structs.replace(engine_spec(config, Path()), engine="native", **_OF_ONE_MODEL)
 
 
 def engine_spec(config: ServeConfig, folder: Path) -> EngineSpec:

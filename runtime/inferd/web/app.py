@@ -19,10 +19,11 @@ from inferd.announce import ADAPTER, SERVED_BY
 from inferd.auth import Auth
 from inferd.deployments import Deployments
 from inferd.metrics import Metrics
+from inferd.planning import Planner
 from inferd.registry import Registry
 from inferd.service import Service
 from inferd.sources import PathPolicy
-from inferd.web import catalogue, health, utilities
+from inferd.web import catalogue, health, plan, utilities
 from inferd.web.adapters import admin, lora_model, vllm
 from inferd.web.anthropic import messages as anthropic_messages
 from inferd.web.anthropic import models as anthropic_models
@@ -50,6 +51,7 @@ APIS = (
     vllm,
     lora_model,
     deploy,
+    plan,
     health,
 )
 """Each brings its `routes`; the first that matches a path answers."""
@@ -62,8 +64,9 @@ def create_app(
     metrics: Metrics,
     auth: Auth,
     *,
-    adapters: Adapters | None = None,
+    adapters: Adapters,
     deployments: Deployments | None = None,
+    planner: Planner | None = None,
     paths: PathPolicy = PathPolicy(),  # noqa: B008 (frozen)
     max_body_bytes: int = MAX_BODY_BYTES,
     cors_origins: Sequence[str] = (),
@@ -72,14 +75,14 @@ def create_app(
     """The application over these parts.
 
     Args:
-        adapters: without, there are no routes that load any.
         deployments: without, there are no routes that make or change any.
+        planner: without, there are no routes that tell of memory.
         paths: which folders of the server callers may name; none by default.
         max_body_bytes: larger bodies get 413.
         cors_origins: web pages that may call from a browser; none by default.
         now: Unix time in seconds.
     """
-    parts = Parts(service, registry, admission, metrics, adapters, deployments, paths, now)
+    parts = Parts(service, registry, admission, metrics, adapters, deployments, paths, now, planner)
     middleware = [
         Middleware(RequestId),
         Middleware(ErrorBoundary),

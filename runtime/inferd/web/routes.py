@@ -14,6 +14,7 @@ from inferd.admission import Admission
 from inferd.deployments import Deployments
 from inferd.errors import InferdError
 from inferd.metrics import Metrics
+from inferd.planning import Planner
 from inferd.registry import Registry
 from inferd.service import Service
 from inferd.sources import PathPolicy
@@ -30,20 +31,21 @@ class Parts:
     """What endpoints are made over.
 
     Args:
-        adapters: None: there are none, nor routes to load any.
         deployments: None: there are no routes to make or change any.
         paths: which folders of the server callers may name.
         now: Unix time in seconds.
+        planner: None: there are no routes that tell of memory.
     """
 
     service: Service
     registry: Registry
     admission: Admission
     metrics: Metrics
-    adapters: Adapters | None
+    adapters: Adapters
     deployments: Deployments | None
     paths: PathPolicy
     now: Callable[[], float]
+    planner: Planner | None = None
 
 
 @dataclass(frozen=True)

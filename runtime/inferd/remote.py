@@ -1,0 +1,156 @@
+"""What a model on the hub says of itself: its config, its files' headers; no weights are fetched.
+
+Requests go to the configured hub alone, as those of `hub` do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from inferd.errors import InferdError, StartError
+from inferd.hub import UNWANTED, WANTED, Hub, refuse_unsuitable, translate
+from inferd.weights import INDEX, SINGLE, TensorInfo
+
+CONFIG = "config.json"
+
+_MAX_JSON = 64 << 20  # bytes; of an index with a hundred thousand tensors
+_AT_ONCE = 8  # headers
+
+Check = Callable[[str, Collection[str]], None]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A commit of a repository.
+
+    Args:
+        sizes: bytes by file name, of what serving would download.
+    """
+
+    commit: str
+    config: Mapping[str, Any]
+    headers: Mapping[str, TensorInfo]
+    sizes: Mapping[str, int]
+
+    @property
+    def download_bytes(self) -> int:
+        return sum(self.sizes.values())
+
+
+def read_model(repo: str, revision: str | None, hub: Hub) -> Remote:
+    """A model's config and headers. Blocks while the hub answers.
+
+    Raises StartError: `not_found`, `forbidden`, `unsupported` or `bad_weights`.
+    """
+    with _Reader(repo, revision, hub) as reader:
+        refuse_unsuitable(repo, reader.sizes)
+        headers = reader.headers(_weights(reader))
+        wanted = reader.matching(WANTED)
+        return Remote(reader.commit, reader.json(CONFIG), headers, wanted)
+
+
+def read_adapter(repo: str, revision: str | None, hub: Hub, config: str, weights: str) -> Remote:
+    """The same of an adapter, whose files are called `config` and `weights`."""
+    with _Reader(repo, revision, hub) as reader:
+        for name in (config, weights):
+            if name not in reader.sizes:
+                raise StartError("not_found", f"{repo} is not an adapter: it has no {name}")
+        headers = reader.headers([weights])
+        return Remote(
+            reader.commit, reader.json(config), headers, reader.matching([config, weights])
+        )
+
+
+class _Reader:
+    """One commit of a repository; errors of the hub's client leave it as ours."""
+
+    def __init__(self, repo: str, revision: str | None, hub: Hub) -> None:
+        from huggingface_hub import HfApi
+
+        self._repo = repo
+        self._revision = revision
+        self._token = hub.token
+        self._api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        self.commit = ""
+        self.sizes: dict[str, int] = {}
+
+    def __enter__(self) -> _Reader:
+        try:
+            self.commit = self._api.model_info(self._repo, revision=self._revision).sha or ""
+            for entry in self._api.list_repo_tree(self._repo, revision=self.commit):
+                if (size := getattr(entry, "size", None)) is not None:
+                    self.sizes[entry.path] = size
+        except Exception as error:
+            raise translate(error, self._repo, self._revision) from error
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, InferdError) or not isinstance(error, Exception):
+            return
+        if isinstance(error, ValueError | LookupError | TypeError):
+            raise StartError(
+                "bad_weights", f"{self._repo} is damaged: {error}", log=repr(error)
+            ) from error
+        raise translate(error, self._repo, self._revision) from error
+
+    def matching(self, patterns: list[str]) -> dict[str, int]:
+        """Sizes of the files that fit `patterns`."""
+
+        def fits(name: str, patterns: list[str]) -> bool:
+            return any(fnmatch(name, pattern) for pattern in patterns)
+
+        return {
+            name: size
+            for name, size in self.sizes.items()
+            if fits(name, patterns) and not fits(name, UNWANTED)
+        }
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON object. Raises ValueError."""
+        from huggingface_hub import get_session, get_token, hf_hub_url, hf_raise_for_status
+
+        if self.sizes[name] > _MAX_JSON:
+            raise ValueError(f"{name} is too large")
+        url = hf_hub_url(self._repo, name, revision=self.commit, endpoint=self._api.endpoint)
+        token = self._token or get_token()
+        sent = {"authorization": f"Bearer {token}"} if token else {}
+        response = get_session().get(url, headers=sent, timeout=10)
+        hf_raise_for_status(response)
+        value = json.loads(response.content)
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} is not a JSON object")
+        return value
+
+    def headers(self, names: Collection[str]) -> dict[str, TensorInfo]:
+        """Of these safetensors files, by ranges of them."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="header") as pool:
+            parts = list(pool.map(self._header, names))
+        return {name: tensor for part in parts for name, tensor in part.items()}
+
+    def _header(self, name: str) -> dict[str, TensorInfo]:
+        found = self._api.parse_safetensors_file_metadata(self._repo, name, revision=self.commit)
+        return {
+            tensor: TensorInfo(
+                Path(name),
+                info.dtype,
+                tuple(info.shape),
+                info.data_offsets[1] - info.data_offsets[0],
+                info.data_offsets[0],
+            )
+            for tensor, info in found.tensors.items()
+        }
+
+
+def _weights(reader: _Reader) -> list[str]:
+    """The files of a checkpoint, as `weights.weight_files` finds them in a folder."""
+    if INDEX in reader.sizes:
+        return sorted(set(reader.json(INDEX)["weight_map"].values()))
+    if SINGLE in reader.sizes:
+        return [SINGLE]
+    return sorted(reader.matching(["*.safetensors"]))

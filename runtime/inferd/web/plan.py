@@ -1,0 +1,126 @@
+"""`/v1/plan` and `/v1/ledger`: what models would take, and what they take now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from msgspec.structs import replace
+
+from inferd.config.serve import SPECS
+from inferd.errors import Forbidden, InferdError, InvalidRequest, NotFound, StartError
+from inferd.ledger import LedgerView
+from inferd.offload import in_thread
+from inferd.planning import Asked, Plan, Planner
+from inferd.sources import PathPolicy, check_source
+from inferd.web.exchange import Exchange
+from inferd.web.reply import send_json
+from inferd.web.routes import ApiRoute, Described, Parts, get
+
+TAG = "Memory"
+
+_OPTIONS = (
+    *("dtype", "device", "max_model_len", "max_batch_size", "max_batch_tokens"),
+    *("kv_cache_bytes", "max_adapters", "max_adapter_rank"),
+)
+"""Those of `inferd serve` that may be asked for."""
+
+_QUERY = {
+    "model": "A Hugging Face id, `demo`, or a folder on the server where its operator allows that.",
+    "revision": "The hub's commit, branch or tag.",
+    "adapters": "How many at once, or one of those to hold (a folder or an id); may be repeated.",
+} | {name: SPECS[name].option.help for name in _OPTIONS}
+
+MAX_ADAPTERS = 64
+
+
+class Memory:
+    """The endpoints."""
+
+    def __init__(self, planner: Planner, paths: PathPolicy) -> None:
+        self._planner = planner
+        self._paths = paths
+
+    async def plan(self, exchange: Exchange) -> None:
+        asked = self._asked(exchange)
+        try:
+            survey = await in_thread(lambda: self._planner.survey(asked))
+            plan = self._planner.plan(survey)
+        except StartError as error:
+            raise _callers(error) from error
+        await send_json(exchange.send, plan)
+
+    async def ledger(self, exchange: Exchange) -> None:
+        await send_json(exchange.send, self._planner.ledger.snapshot())
+
+    def _asked(self, exchange: Exchange) -> Asked:
+        """Raises InvalidRequest or Forbidden, which name the parameter."""
+        query = exchange.query
+        _refuse_unknown(query)
+        model = query.get("model")
+        if not model:
+            raise InvalidRequest("`model` is required", "model", kind="missing")
+        options = {name: _option(name, query[name]) for name in _OPTIONS if name in query}
+        return Asked(
+            check_source(model, self._paths, param="model"),
+            replace(self._planner.spec, **options),
+            query.get("revision"),
+            self._adapters(query.getlist("adapters")),
+        )
+
+    def _adapters(self, given: list[str]) -> int | tuple[str, ...] | None:
+        if len(given) == 1 and given[0].isdecimal():
+            return min(int(given[0]), 1024)
+        if len(given) > MAX_ADAPTERS:
+            raise InvalidRequest(f"`adapters`: at most {MAX_ADAPTERS} can be named", "adapters")
+        named = tuple(check_source(each, self._paths, param="adapters") for each in given)
+        return named or None
+
+
+def _refuse_unknown(query: Mapping[str, str]) -> None:
+    for name in query:
+        if name not in _QUERY:
+            near = get_close_matches(name, _QUERY, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise InvalidRequest(f"Unknown parameter `{name[:64]}`{hint}", name[:64])
+
+
+def _option(name: str, text: str) -> Any:
+    try:
+        return SPECS[name].parse(text, f"`{name}`")
+    except StartError as error:
+        raise InvalidRequest(error.message, name) from error
+
+
+def _callers(error: StartError) -> InferdError:
+    """Whose fault it is that no plan could be made: of who named the model, mostly."""
+    message = f"{error.message}. {error.hint}".removesuffix(". ")
+    if error.code == "not_found":
+        return NotFound(message, param="model")
+    if error.code == "forbidden":
+        return Forbidden(message, param="model")
+    if error.code in ("bad_option", "unsupported", "bad_weights"):
+        return InvalidRequest(message, "device" if error.code == "bad_option" else "model")
+    return error
+
+
+def routes(parts: Parts) -> list[ApiRoute]:
+    if parts.planner is None:
+        return []
+    memory = Memory(parts.planner, parts.paths)
+    plan = Described(
+        "Whether and how a model would fit, before anything is downloaded",
+        TAG,
+        reply=Plan,
+        query=_QUERY,
+        refusals=(
+            (Forbidden(""), "The operator does not allow this folder, or the hub this model"),
+            (NotFound(""), "There is no such model"),
+        ),
+    )
+    ledger = Described("Who holds how much of which memory", TAG, reply=LedgerView)
+    return [
+        get("/v1/plan", memory.plan, plan),
+        get("/v1/ledger", memory.ledger, ledger),
+    ]
