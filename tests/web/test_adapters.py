@@ -244,8 +244,14 @@ def test_deepinfras_clients_load_and_unload(http: httpx.Client, a: str) -> None:
     made = ok(http.post("/lora-model", json=body))
     assert (made["type"], made["status"], made["task"]) == ("lora", "running", "text-generation")
     assert made["model_name"] == "me/lora"
-    assert made["created_at"] == "2023-11-14T22:13:20+00:00"
-    assert made["config"]["base_model_name"] == "echo"
+    assert made["created_at"] == "2023-11-14T22:13:20.000+00:00"
+    assert made["config"]["base_model"] == "echo"
+    assert made["config"]["weights"] == {"repo": a, "revision": None}
+    assert made["instances"] == {"running": 1, "pending": 0}
+    at = f"/deploy/{made['deploy_id']}"
+    assert ok(http.get(at)) == made
+    assert [each for each in ok(http.get("/deploy/list")) if each["type"] == "lora"] == [made]
+    assert made not in ok(http.get("/deploy/list?status=failed"))
     (listed,) = ok(http.get("/models/lora/list"))
     assert (listed["model_name"], listed["base_model"]) == ("me/lora", "echo")
     assert listed["deploy_id"] == made["deploy_id"]
@@ -253,6 +259,15 @@ def test_deepinfras_clients_load_and_unload(http: httpx.Client, a: str) -> None:
     assert answer["results"][0]["generated_text"] == "AA"
     assert ok(http.delete("/lora-model/me/lora")) == {"deploy_id": made["deploy_id"]}
     assert ok(http.delete("/lora-model/me/lora"), 404)["detail"]["error"]
+
+
+def test_an_adapter_can_be_deleted_as_a_deployment(http: httpx.Client, a: str) -> None:
+    body = b'{"lora_model_name": "me/lora", "hf_model_name": "%s",}' % a.encode()
+    made = ok(http.post("/lora-model", content=body))  # the comma is as in DeepInfra's own examples
+    gone = {"deploy_id": made["deploy_id"]}
+    assert ok(http.delete(f"/deploy/{made['deploy_id']}")) == gone
+    assert http.get(f"/deploy/{made['deploy_id']}").status_code == 404
+    assert ok(http.get("/v1/adapters"))["data"] == []
 
 
 def test_deepinfras_errors_name_their_fields(http: httpx.Client, a: str, tmp_path: Path) -> None:

@@ -129,8 +129,6 @@ _DRAIN = {
 
 
 def routes(parts: Parts) -> list[ApiRoute]:
-    if parts.adapters is None:
-        return []
     admin = Admin(parts.adapters, parts.paths)
     every = Described(
         "List the adapters", TAG, reply=AdapterList, query={"base": "only those of this model"}

@@ -1,24 +1,17 @@
-"""`/lora-model`, as DeepInfra's clients know it: an adapter is a deployment of the type `lora`."""
+"""`/lora-model`, as DeepInfra's clients know it."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from msgspec import Struct
-
-from inferd.adapters.records import AdapterState, AdapterStatus
 from inferd.adapters.table import Adapters
-from inferd.card import Cards, ModelCard, adapter_id
+from inferd.card import adapter_id
 from inferd.errors import renamed
-from inferd.lifecycle import State
 from inferd.registry import Registry
 from inferd.sources import PathPolicy, check_source
 from inferd.web.adapters.admin import EXAMPLE, REFUSALS, TAG
+from inferd.web.adapters.deployments import LoraDeployments
 from inferd.web.adapters.schema import LoraModel
-from inferd.web.catalogue import TASK
 from inferd.web.deepinfra.body import NativeSchema, showing
-from inferd.web.deploy.machine import running_on
-from inferd.web.deploy.schema import Config, DeployId, InstanceCounts, ScaleSettings, Weights
+from inferd.web.deploy.schema import DeployId, DeploymentOut
 from inferd.web.errors import called
 from inferd.web.exchange import Exchange
 from inferd.web.reply import send_json
@@ -31,37 +24,6 @@ _NAMES = {
     "token": "hf_token",
     "base": "base_model_name",
 }
-_STATUSES: dict[AdapterState, State] = {
-    "active": "running",
-    "waiting": "initializing",
-    "failed": "failed",
-    "draining": "stopping",
-}
-
-
-class LoraConfig(Config, kw_only=True):
-    """What runs."""
-
-    base_model_name: str
-    rank: int
-
-
-class LoraDeployment(Struct, kw_only=True):
-    """DeepInfra's DeploymentOut. An adapter runs in its base's instances; `version` is its
-    generation."""
-
-    deploy_id: str
-    model_name: str
-    version: str
-    status: State
-    fail_reason: str | None
-    created_at: str  # RFC 3339
-    updated_at: str
-    instances: InstanceCounts
-    config: LoraConfig
-    settings: ScaleSettings
-    type: str = "lora"
-    task: str = TASK
 
 
 class LoraModels:
@@ -69,7 +31,7 @@ class LoraModels:
 
     def __init__(self, adapters: Adapters, registry: Registry, paths: PathPolicy) -> None:
         self._adapters = adapters
-        self._cards = Cards(registry, adapters)
+        self._shown = LoraDeployments(adapters, registry)
         self._paths = paths
 
     async def create(self, exchange: Exchange) -> None:
@@ -81,7 +43,7 @@ class LoraModels:
                 status = await self._adapters.load(
                     asked.lora_model_name, source, token=asked.hf_token, base=asked.base_model_name
                 )
-        await send_json(exchange.send, _deployment(status, self._cards.resolve(status.name)))
+        await send_json(exchange.send, self._shown.show(status))
 
     async def delete(self, exchange: Exchange) -> None:
         """Requests that run with it go on; new ones are refused from here on."""
@@ -91,42 +53,13 @@ class LoraModels:
         await send_json(exchange.send, DeployId(deploy_id))
 
 
-def _deployment(status: AdapterStatus, card: ModelCard) -> LoraDeployment:
-    engine = card.engine
-    return LoraDeployment(
-        deploy_id=adapter_id(status),
-        model_name=status.name,
-        version=status.generation,
-        status=_STATUSES[status.state],
-        fail_reason=status.error or None,
-        created_at=_time(status.created),
-        updated_at=_time(status.updated),
-        instances=InstanceCounts(running=int(card.ready), pending=0),
-        config=LoraConfig(
-            gpu=running_on(engine.device if engine else None),
-            num_gpus=1,
-            max_batch_size=engine.max_batch_size if engine else None,
-            weights=Weights(status.source, status.revision),
-            base_model_name=status.base,
-            rank=status.rank,
-        ),
-        settings=ScaleSettings(),
-    )
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
 def routes(parts: Parts) -> list[ApiRoute]:
-    if parts.adapters is None:
-        return []
     models = LoraModels(parts.adapters, parts.registry, parts.paths)
     create = Described(
         "Load an adapter, as DeepInfra's API does",
         TAG,
         body=LoraModel,
-        reply=LoraDeployment,
+        reply=DeploymentOut,
         example={"lora_model_name": "pirate", "hf_model_name": EXAMPLE},
         refusals=REFUSALS,
     )

@@ -71,8 +71,6 @@ async def _say(exchange: Exchange, text: str) -> None:
 
 
 def routes(parts: Parts) -> list[ApiRoute]:
-    if parts.adapters is None:
-        return []
     loras = Loras(parts.adapters, parts.paths)
     load = Described(
         "Load an adapter, as vLLM's API does",

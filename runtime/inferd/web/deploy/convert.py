@@ -91,8 +91,8 @@ def out_of(status: DeploymentStatus) -> DeploymentOut:
         version=status.version or None,
         status=status.state,
         fail_reason=reason,
-        created_at=_iso(status.created_at),
-        updated_at=_iso(status.updated_at),
+        created_at=iso(status.created_at),
+        updated_at=iso(status.updated_at),
         instances=InstanceCounts(status.instances.running, status.instances.pending),
         config=_config(status),
         settings=ScaleSettings(min_instances=spec.min_instances, max_instances=spec.max_instances),
@@ -132,5 +132,6 @@ def free_name(wanted: str, taken: Collection[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _iso(time: float) -> str:
+def iso(time: float) -> str:
+    """Unix time in seconds as the replies write it."""
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")

@@ -13,6 +13,7 @@ from inferd.deployments import Deployments, DeploySpec
 from inferd.errors import Conflict, Forbidden, InvalidRequest, renamed
 from inferd.lifecycle import STATES, State
 from inferd.registry import Registry
+from inferd.web.adapters.deployments import LoraDeployments
 from inferd.web.deepinfra.body import NativeSchema, showing
 from inferd.web.deploy import machine
 from inferd.web.deploy.convert import (
@@ -60,6 +61,8 @@ class Endpoints:
 
     def __init__(self, deployments: Deployments, parts: Parts) -> None:
         self._deployments = deployments
+        self._adapters = parts.adapters
+        self._loras = LoraDeployments(parts.adapters, parts.registry)
         self._registry: Registry = parts.registry
         self._now = parts.now
 
@@ -103,8 +106,12 @@ class Endpoints:
         await send_json(exchange.send, DeployId(status.deploy_id))
 
     async def delete(self, exchange: Exchange) -> None:
-        status = await self._deployments.delete(_id(exchange))
-        await send_json(exchange.send, DeployId(status.deploy_id))
+        deploy_id = _id(exchange)
+        if (adapter := self._loras.find(deploy_id)) is not None:
+            await self._adapters.unload(adapter.name)
+        else:
+            await self._deployments.delete(deploy_id)
+        await send_json(exchange.send, DeployId(deploy_id))
 
     async def start(self, exchange: Exchange) -> None:
         await send_json(exchange.send, out_of(await self._deployments.start(_id(exchange))))
@@ -115,11 +122,15 @@ class Endpoints:
     # ------------------------------------------------------------ look
 
     async def list(self, exchange: Exchange) -> None:
-        found = self._deployments.list(_statuses(exchange))
-        await send_json(exchange.send, [out_of(each) for each in found])
+        states = _statuses(exchange)
+        models = [out_of(each) for each in self._deployments.list(states)]
+        await send_json(exchange.send, [*models, *self._loras.list(states)])
 
     async def get(self, exchange: Exchange) -> None:
-        await send_json(exchange.send, out_of(self._deployments.get(_id(exchange))))
+        deploy_id = _id(exchange)
+        if (adapter := self._loras.find(deploy_id)) is not None:
+            return await send_json(exchange.send, self._loras.show(adapter))
+        await send_json(exchange.send, out_of(self._deployments.get(deploy_id)))
 
     async def stats(self, exchange: Exchange) -> None:
         await send_json(exchange.send, self._stats(exchange, _id(exchange)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from inferd.deployments import StatsPoint, Step
 from inferd.deployments.spec import MAX_INSTANCES
@@ -157,12 +157,13 @@ class Weights(Struct):
 
 class Config(Struct):
     """What does not change. `gpu` is what really runs it: one of DeepInfra's names, `other`, or
-    `cpu`."""
+    `cpu`. `base_model` is what an adapter adapts."""
 
     gpu: str
     num_gpus: int
     max_batch_size: int | None
     weights: Weights
+    base_model: str | UnsetType = UNSET
 
 
 class InstanceCounts(Struct):
@@ -173,9 +174,10 @@ class InstanceCounts(Struct):
 
 
 class DeploymentOut(Struct, kw_only=True):
-    """A deployment. Times are ISO 8601 in UTC. What is not DeepInfra's follows `settings`."""
+    """A deployment, of a model or of an adapter (`lora`). Times are ISO 8601 in UTC. What is not
+    DeepInfra's follows `settings`."""
 
-    type: Literal["llm"] = "llm"
+    type: Literal["llm", "lora"] = "llm"
     deploy_id: str
     model_name: str
     version: str | None
