@@ -8,9 +8,9 @@ from inferd.errors import renamed
 from inferd.registry import Registry
 from inferd.sources import PathPolicy, check_source
 from inferd.web.adapters.admin import EXAMPLE, REFUSALS, TAG
-from inferd.web.adapters.deployments import LoraDeployments
 from inferd.web.adapters.schema import LoraModel
 from inferd.web.deepinfra.body import NativeSchema, showing
+from inferd.web.deploy.adapters import LoraDeployments
 from inferd.web.deploy.schema import DeployId, DeploymentOut
 from inferd.web.errors import called
 from inferd.web.exchange import Exchange

@@ -13,9 +13,9 @@ from inferd.deployments import Deployments, DeploySpec
 from inferd.errors import Conflict, Forbidden, InvalidRequest, renamed
 from inferd.lifecycle import STATES, State
 from inferd.registry import Registry
-from inferd.web.adapters.deployments import LoraDeployments
 from inferd.web.deepinfra.body import NativeSchema, showing
 from inferd.web.deploy import machine
+from inferd.web.deploy.adapters import LoraDeployments
 from inferd.web.deploy.convert import (
     check_settings,
     free_name,
