@@ -124,13 +124,27 @@ async def test_a_wake_that_fails_is_told_to_all_who_wait(site: Site) -> None:
             await waiter
         assert "could not be started: The weights need" in caught.value.message
     assert site.reserved() == 0
-    assert replicas.state == "failed"
+    assert replicas.state == "asleep"
     with pytest.raises(Unavailable):  # not tried again so soon
         await answer(replicas)
     assert len(site.engines) == 1
     site.clock.now += 10.0
     assert await answer(replicas) == "abc"
     assert len(site.engines) == 2
+
+
+async def test_one_that_never_wakes_has_failed_in_the_end(site: Site) -> None:
+    torn = EngineSpec(engine="echo", model="echo:delai=1")
+    replicas = await site.start(make=lambda spec: site.on_thread(torn if site.engines else spec))
+    site.engines[0]._spec = torn
+    await replicas.sleep(2)
+    states: list[str] = []
+    for _ in range(7):
+        with pytest.raises(Unavailable):
+            await answer(replicas)
+        states.append(replicas.state)
+        site.clock.now += 1000.0
+    assert states == ["asleep"] * 5 + ["failed"] * 2
 
 
 async def test_one_that_died_asleep_is_not_missed(site: Site) -> None:

@@ -22,8 +22,8 @@ class Members:
     Args:
         tenant: in whose name memory is asked for.
         need: of one replica; what was measured takes its place after the first start.
-        on_brought: told of each start or wake, and how it went, unless it was given up; and of a
-            replica that will not come back.
+        on_brought: told of each start or wake, and how it went, unless it was given up.
+        on_death: told of each that will not come back.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Members:
         need: Need,
         make: Callable[[EngineSpec], Engine],
         on_brought: Callable[[StartError | None], None],
+        on_death: Callable[[Replica], None],
     ) -> None:
         self.need = need
         self.info: EngineInfo | None = None
@@ -46,6 +47,7 @@ class Members:
         self._device = device
         self._make = make
         self._on_brought = on_brought
+        self._on_death = on_death
         self._has_room = False  # what is brought up
         self._replicas: list[Replica] = []
         self._number = 0
@@ -110,7 +112,7 @@ class Members:
         for replica in self.all:
             if replica.dead:
                 await self.retire(replica)
-                self._on_brought(StartError("crashed", "The model's process ended again and again"))
+                self._on_death(replica)
             elif replica.state == "draining" and not replica.in_flight:
                 await self.retire(replica)
             elif replica.state == "asleep" and not self._moving.locked():

@@ -26,6 +26,7 @@ from inferd.messages import (
     Submit,
 )
 from inferd.replicas.adapters import Adapters
+from inferd.replicas.failures import Failures
 from inferd.replicas.members import Members
 from inferd.replicas.replica import Replica, sum_memory
 from inferd.replicas.routing import choose, marks_of
@@ -77,7 +78,7 @@ class ReplicaSet:
         self._block_size = spec.block_size
         self._batch = spec.max_batch_size
         self._slack = spec.max_batch_size * _SLACK
-        self._members = Members(spec, self, room, device, need, make, self._brought)
+        self._members = Members(spec, self, room, device, need, make, self._brought, self._died)
         self._scaler = Scaler(limits, min_instances, max_instances)
         self._adapters = Adapters(self._members.adapters)
         self._running: dict[str, Replica] = {}  # by request id
@@ -85,9 +86,7 @@ class ReplicaSet:
         self._waiting = 0  # for a replica
         self._paused = False
         self._closed = False
-        self._reason: StartError | None = None
-        self._failures = 0  # in a row
-        self._retry_at = 0.0
+        self._failures = Failures(limits, clock)
         self._change: asyncio.Future[None] | None = None  # done at the next change
         self._ticker: asyncio.Task[None] | None = None
         self._last_used = self._resident_since = clock()
@@ -124,7 +123,7 @@ class ReplicaSet:
     @property
     def reason(self) -> StartError | None:
         """Why a replica last failed to start; None if none did."""
-        return self._reason
+        return self._failures.reason
 
     def set_limits(self, min_instances: int, max_instances: int) -> None:
         """Have so many replicas from the next look at the load on."""
@@ -149,10 +148,10 @@ class ReplicaSet:
         if members.usable:
             return "ready"
         if members.info is None:
-            return "failed" if self._reason else "starting"
-        if members.count("asleep") or members.num_pending or not members.all:
-            return "failed" if self._reason and not members.all else "asleep"
-        return members.all[0].engine.state
+            return "failed" if self._failures.reason else "starting"
+        if awake := [each for each in members.all if each.state in ("ready", "draining")]:
+            return awake[0].engine.state
+        return "failed" if self._failures.final else "asleep"
 
     @property
     def info(self) -> EngineInfo:
@@ -174,7 +173,6 @@ class ReplicaSet:
         if bringing.cancelled():
             raise StartError("crashed", "The model was stopped while it started")
         if (error := bringing.result()) is not None:
-            self._reason = error
             raise error
         self._members.on_progress = lambda progress: None
         self._last_used = self._clock()
@@ -280,20 +278,13 @@ class ReplicaSet:
 
     async def _one_comes(self) -> None:
         """Until a start or a wake has ended, or something else has changed."""
-        pending = self._members.num_pending
-        if not pending and self._clock() < self._retry_at:
-            raise self._unavailable()
+        if not self._members.num_pending and not self._failures.may_retry:
+            raise self._failures.told()
         bringing = self._members.bring_one()
         either: list[asyncio.Future[Any]] = [bringing, self._next_change()]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if bringing.done() and not bringing.cancelled() and bringing.result() is not None:
-            raise self._unavailable()
-
-    def _unavailable(self) -> Unavailable:
-        assert self._reason is not None
-        message = f"The model could not be started: {self._reason.message}"
-        wait = max(1.0, self._retry_at - self._clock())
-        return Unavailable(message, retry_after=wait, log=str(self._reason))
+            raise self._failures.told()
 
     def _admit(self) -> None:
         """Raises Unavailable unless it was started and is not closed."""
@@ -334,19 +325,23 @@ class ReplicaSet:
             self._change.set_result(None)
 
     def _brought(self, error: StartError | None) -> None:
-        """A replica came up, or one did not, or will not again."""
-        self._reason = error
-        now = self._clock()
+        """A replica came up, or did not."""
         if error is not None:
-            _log.error("a replica of %s has failed: %s", self.name, error)
-            self._retry_at = now + self._limits.retry_after(self._failures)
-            self._failures += 1
+            _log.error("a replica of %s did not start: %s", self.name, error)
+            self._failures.note(error)
         else:
-            self._failures = 0
+            self._failures.clear()
             if len(self._members.usable) == 1:
-                self._resident_since = now
+                self._resident_since = self._clock()
         self._changed()
         self._tell_if_idle()
+
+    def _died(self, replica: Replica) -> None:
+        """For good, after restarts of its own."""
+        _log.error("replica %s of %s is given up", replica.key, self.name)
+        error = StartError("crashed", "The model's process ended again and again")
+        self._failures.note(error, final=True)
+        self._changed()
 
     def _tell_if_idle(self) -> None:
         if not self.in_flight:
@@ -369,7 +364,7 @@ class ReplicaSet:
         if self._closed or self._paused:
             return
         decision = self._scaler.decide(self._load(queued), self._clock())
-        if decision == "up" and not self._members.spare_one() and self._clock() >= self._retry_at:
+        if decision == "up" and not self._members.spare_one() and self._failures.may_retry:
             self._members.bring_one()
         elif decision == "down":
             self._members.drain_one()

@@ -10,7 +10,7 @@ Decision = Literal["stay", "up", "down", "sleep", "sleep_deeply"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds, but for `low`."""
+    """Seconds, but for `low` and `max_failures`."""
 
     up_s: float = 5.0  # requests wait for so long: one replica more
     down_s: float = 60.0  # one replica fewer would do, for so long
@@ -20,6 +20,7 @@ class Limits:
     wake_s: float = 120.0  # so long a request waits for a replica
     retry_s: float = 10.0  # after a start that failed; doubles with each in a row
     retry_max_s: float = 300.0
+    max_failures: int = 5  # so many in a row, and the model has failed; it is tried on
     tick_s: float = 1.0  # between two looks at the load
 
     def retry_after(self, failures: int) -> float:
