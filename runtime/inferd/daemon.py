@@ -10,7 +10,7 @@ import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import uvloop
 
@@ -18,9 +18,11 @@ from inferd import logs
 from inferd.config import ServeConfig
 from inferd.deployments import Step
 from inferd.listening import FLUSH_S, Address, Server, listen
-from inferd.rpc.server import RpcServer
 from inferd.state import state_folder
 from inferd.wiring import assemble, spec_of
+
+if TYPE_CHECKING:
+    from inferd.rpc.server import RpcServer
 
 FORCED_S = 2.0  # for the models' processes to end, when a second signal came
 
@@ -118,6 +120,8 @@ class Daemon:
     async def _start_rpc(self, host: str) -> None:
         if self._config.grpc_port is None:
             return
+        from inferd.rpc.server import RpcServer  # its imports take a tenth of a second
+
         parts = self._parts
         self._rpc = RpcServer(parts.service, parts.auth, paths=parts.paths)
         port = self._rpc.bind(host, self._config.grpc_port)

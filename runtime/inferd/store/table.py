@@ -6,7 +6,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import sqlalchemy as sql
-from sqlalchemy.dialects import postgresql, sqlite
 
 from inferd.store.schema import records
 
@@ -49,8 +48,7 @@ class Table(Generic[T]):
     def put(self, key: str, value: T) -> None:
         """Store `value`, in place of what `key` held."""
         text = msgspec.json.encode(value).decode()
-        insert = postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
-        new = insert(records).values(table_name=self._name, key=key, value=text)
+        new = _insert(self._database.dialect).values(table_name=self._name, key=key, value=text)
         where = [records.c.table_name, records.c.key]
         self._database.write(new.on_conflict_do_update(index_elements=where, set_={"value": text}))
 
@@ -68,3 +66,14 @@ class Table(Generic[T]):
             return self._decoder.decode(value)
         except msgspec.DecodeError as error:  # ValidationError is one
             raise self._database.damaged(f"{self._name} {key}", error) from error
+
+
+def _insert(dialect: str) -> Any:
+    """That of the dialect, which has a clause for conflicts; importing both takes its time."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as into_postgresql
+
+        return into_postgresql(records)
+    from sqlalchemy.dialects.sqlite import insert as into_sqlite
+
+    return into_sqlite(records)
