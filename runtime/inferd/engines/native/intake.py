@@ -105,6 +105,7 @@ class Intake:
             finally:
                 if submit.adapter:
                     self._adapters.give_up(submit.adapter)
+        self._adapters.read_next()
         return events
 
     def adapters(self) -> list[str]:

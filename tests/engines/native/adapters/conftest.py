@@ -9,6 +9,7 @@ import torch
 
 from inferd.engines.native.decoder import Decoder, load_decoder
 from tests.engines.native import tiny
+from tests.engines.native.adapters import made
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(folder: Path) -> Decoder:
     device = torch.device("cpu")
     return load_decoder(folder, dtype=None, device=device, on_progress=lambda done, total: None)
+
+
+@pytest.fixture(scope="session")
+def adapters(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Six generations of equal size, whose greedy answers differ."""
+    home = tmp_path_factory.mktemp("adapters")
+    return {
+        f"g{n}": made.write_adapter(
+            folder, home / f"g{n}", seed=n, std=0.3, r=4, target_modules=["q_proj", "down_proj"]
+        )
+        for n in range(6)
+    }

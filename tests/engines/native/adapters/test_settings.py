@@ -39,7 +39,7 @@ def settings(**changes: Any) -> AdapterSettings:
     ],
 )
 def test_the_layers_are_pefts(config: dict[str, Any], model: Decoder) -> None:
-    theirs = peft.LoraConfig(**config)
+    theirs: Any = peft.LoraConfig(**config)
     ours = settings(**json.loads(json.dumps(theirs.to_dict(), default=list)))
     assert model.adaptable is not None
     for path, site in model.adaptable.sites.items():
@@ -57,7 +57,7 @@ def test_all_linear_leaves_embedding_and_head_alone(model: Decoder) -> None:
 @pytest.mark.parametrize("config", made.EIGHT)
 def test_ranks_and_scalings_are_pefts(config: dict[str, Any], folder: Path) -> None:
     with made.quiet():
-        adapted = peft.get_peft_model(tiny.reference(folder), peft.LoraConfig(**config))
+        adapted: Any = peft.get_peft_model(tiny.reference(folder), peft.LoraConfig(**config))
     ours = settings(
         **json.loads(json.dumps(adapted.peft_config["default"].to_dict(), default=list))
     )

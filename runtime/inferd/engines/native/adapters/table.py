@@ -164,15 +164,27 @@ class Adapters:
         return adapter.factors
 
     def poll(self) -> None:
-        """Take in what was read, and begin to read what comes next."""
+        """Take in what was read. Those that waited for it are to begin before `read_next`, which
+        evicts what does not run."""
         if self._reading is not None and self._reading[1].done():
             name, future = self._reading
             self._reading = None
             self._take(name, future)
-        if self._reading is None:
-            self._leaving.clear()
-            if self._queue:
-                self._read_next()
+
+    def read_next(self) -> None:
+        """Begin to read what comes next; new ones first: they need no room to be checked."""
+        if self._reading is not None or self._read is None:
+            return
+        self._leaving.clear()
+        self._queue = [name for name in self._queue if self._wanted(name)]
+        fresh = (name for name in self._queue if self._generations[name].info is None)
+        name = next(fresh, self._queue[0] if self._queue else None)
+        if name is None:
+            return
+        held = self._generations[name]
+        if held.info is None or self._make_room(held.info.num_bytes):
+            self._queue.remove(name)
+            self._reading = (name, self._pool.submit(self._read, name, held.folder))
 
     def check(self, waiting: Collection[str], running: Collection[str]) -> None:
         """Raise AssertionError if an invariant is broken; given what each request uses."""
@@ -200,19 +212,6 @@ class Adapters:
         coming = self._reading is not None and self._reading[0] == name
         if self._generations[name].adapter is None and not coming and name not in self._queue:
             self._queue.append(name)
-
-    def _read_next(self) -> None:
-        """New ones first: they need no room of their own to be checked."""
-        assert self._read is not None
-        self._queue = [name for name in self._queue if self._wanted(name)]
-        fresh = (name for name in self._queue if self._generations[name].info is None)
-        name = next(fresh, self._queue[0] if self._queue else None)
-        if name is None:
-            return
-        held = self._generations[name]
-        if held.info is None or self._make_room(held.info.num_bytes):
-            self._queue.remove(name)
-            self._reading = (name, self._pool.submit(self._read, name, held.folder))
 
     def _wanted(self, name: str) -> bool:
         """Whether what is queued is still to be read."""
