@@ -17,7 +17,7 @@ from inferd.errors import Conflict, EngineError, NotFound, Unavailable
 from inferd.messages import Caller, Chunk, Done, Generate, Start
 from tests.adapters.world import World
 
-NAMES = ("a", "b", "c")
+NAMES = ("a", "b", "c", "d")
 MOST_TOKENS = 40  # of one reply
 PATIENCE_S = 60.0  # for all of it; longer means that something waits for ever
 
@@ -28,30 +28,30 @@ Expected = dict[tuple[str, Tokens], Tokens]
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to begin, and how many turns of the event loop others get before the next."""
+    """One thing to begin, and for how many milliseconds others work before the next."""
 
     what: str
     name: str
     which: int  # a source, or a request
     size: int  # tokens, or percent
-    turns: int
+    pause: int
 
 
 CHANGES = ("load", "replace", "swap", "rollback", "canary", "promote", "shadow", "stop_trial")
-REQUESTS = ("request", "request", "request", "several", "base", "abort", "cancel")
+REQUESTS = ("request", "request", "request", "several", "several", "base", "abort", "cancel")
 UNLOADS = ("unload", "hurry")
 
 steps = st.lists(
     st.builds(
         Step,
-        what=st.sampled_from(CHANGES + REQUESTS + REQUESTS + UNLOADS),
+        what=st.sampled_from(CHANGES + 3 * REQUESTS + UNLOADS),
         name=st.sampled_from(NAMES),
         which=st.integers(0, 3),
-        size=st.integers(1, MOST_TOKENS),
-        turns=st.sampled_from([0, 0, 1, 3, 10, 40]),
+        size=st.one_of(st.integers(1, MOST_TOKENS), st.just(MOST_TOKENS)),
+        pause=st.sampled_from([0, 0, 0, 0, 1, 5]),
     ),
-    min_size=1,
-    max_size=40,
+    min_size=12,
+    max_size=60,
 )
 
 
@@ -84,12 +84,13 @@ class Interleaving:
         self._changes: list[asyncio.Task[object]] = []
 
     async def run(self, steps: list[Step], expected: Expected) -> None:
-        """Do `steps`, wait for all that they began, and check everything."""
+        """Load a few names, do `steps`, wait for all that they began, and check everything."""
         async with asyncio.timeout(PATIENCE_S):
+            for name, source in zip(NAMES, self._sources, strict=False):
+                await self._here.adapters.load(name, source)
             for step in steps:
                 self._begin(step)
-                for _ in range(step.turns):
-                    await asyncio.sleep(0)
+                await asyncio.sleep(step.pause / 1000)
                 self._here.adapters.check()
             await self._all_done()
             for name in NAMES:

@@ -22,7 +22,7 @@ def cycled(tokens: Tokens) -> Tokens:
     return tuple(itertools.islice(itertools.cycle(tokens), MOST_TOKENS))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps)
 def test_each_request_gets_its_generations_tokens_and_nothing_leaks(steps: list[Step]) -> None:
     """Two slots for four adapters; loads that take a moment."""

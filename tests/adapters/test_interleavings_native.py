@@ -85,7 +85,7 @@ def test_generations_differ(expected: Expected) -> None:
     assert len(set(expected.values())) == len(expected) == 10
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=steps)
 def test_each_request_gets_its_generations_tokens_and_nothing_leaks(
     steps: list[Step], base: Path, sources: list[str], expected: Expected
