@@ -24,7 +24,7 @@ from inferd.errors import StartError
 from inferd.estimate import Checkpoint, Estimate, Measured, estimate, pick_device
 from inferd.hub import Hub
 from inferd.ledger import HOST, Ledger
-from inferd.remote import read_adapter, read_model
+from inferd.remote import Unreachable, cached, read_adapter, read_model
 from inferd.residency import Eviction, Residency
 from inferd.sources import is_path
 from inferd.units import human_bytes
@@ -151,15 +151,9 @@ class Planner:
         Raises StartError: `not_found`, `forbidden`, `unsupported`, `bad_weights` or `bad_option`.
         """
         spec = replace(asked.spec, device=pick_device(asked.spec.device, self._budgets))
-        folder = _folder(asked.model)
-        if folder is None:
-            repo, revision = _repo(asked.model, asked.revision)
-            remote = read_model(repo, revision, self.hub)
-            checkpoint = Checkpoint(remote.config, remote.headers)
-            commit, size = remote.commit, remote.download_bytes
-        else:
-            spec, commit, size = replace(spec, model=str(folder)), None, 0
-            checkpoint = Checkpoint.of(folder)
+        folder, commit, size, checkpoint = self._find(asked)
+        if folder is not None:
+            spec = replace(spec, model=str(folder))
         shape = _shape(spec, checkpoint)
         if folder is not None and shape.runner != "native" and self.examine is not None:
             checkpoint = dataclasses.replace(checkpoint, examined=self.examine(folder))
@@ -168,6 +162,26 @@ class Planner:
         spec = _with_adapters(spec, asked.adapters, adapters)
         measured = self.recall(spec)
         return Survey(asked.model, spec, checkpoint, commit, size, adapters, measured)
+
+    def _find(self, asked: Asked) -> tuple[Path | None, str | None, int, Checkpoint]:
+        """(folder, commit, bytes to download, what is in it)."""
+        folder = _folder(asked.model)
+        if folder is not None:
+            return folder, None, 0, Checkpoint.of(folder)
+        repo, revision = _repo(asked.model, asked.revision)
+        remote = None
+        try:
+            remote = read_model(repo, revision, self.hub)
+        except Unreachable:
+            if (folder := cached(repo, revision, self.hub)) is None:
+                raise
+        else:
+            folder = cached(repo, remote.commit, self.hub)
+        if folder is not None:
+            return folder, folder.name, 0, Checkpoint.of(folder)
+        assert remote is not None
+        checkpoint = Checkpoint(remote.config, remote.headers)
+        return None, remote.commit, remote.download_bytes, checkpoint
 
     def plan(self, survey: Survey) -> Plan:
         """The plan, as things are now. Raises StartError, as `estimate` does."""

@@ -6,7 +6,7 @@ Requests go to the configured hub alone, as those of `hub` do.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -15,14 +15,16 @@ from typing import Any
 
 from inferd.errors import InferdError, StartError
 from inferd.hub import UNWANTED, WANTED, Hub, refuse_unsuitable, translate
-from inferd.weights import INDEX, SINGLE, TensorInfo
+from inferd.weights import INDEX, SINGLE, TensorInfo, verify
 
 CONFIG = "config.json"
 
 _MAX_JSON = 64 << 20  # bytes; of an index with a hundred thousand tensors
 _AT_ONCE = 8  # headers
 
-Check = Callable[[str, Collection[str]], None]
+
+class Unreachable(StartError):
+    """The hub did not answer: there is no network, or it may not be used."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,26 @@ class Remote:
 def read_model(repo: str, revision: str | None, hub: Hub) -> Remote:
     """A model's config and headers. Blocks while the hub answers.
 
-    Raises StartError: `not_found`, `forbidden`, `unsupported` or `bad_weights`.
+    Raises StartError: `not_found` (`Unreachable`), `forbidden`, `unsupported` or `bad_weights`.
     """
     with _Reader(repo, revision, hub) as reader:
         refuse_unsuitable(repo, reader.sizes)
         headers = reader.headers(_weights(reader))
         wanted = reader.matching(WANTED)
         return Remote(reader.commit, reader.json(CONFIG), headers, wanted)
+
+
+def cached(repo: str, revision: str | None, hub: Hub) -> Path | None:
+    """The folder of an earlier download, if all of the model is there; asks no hub."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            repo, revision=revision, cache_dir=hub.cache, local_files_only=True
+        )
+        return verify(Path(folder))
+    except Exception:  # whatever is wrong with it, it is not a model that is there
+        return None
 
 
 def read_adapter(repo: str, revision: str | None, hub: Hub, config: str, weights: str) -> Remote:
@@ -65,6 +80,15 @@ def read_adapter(repo: str, revision: str | None, hub: Hub, config: str, weights
         return Remote(
             reader.commit, reader.json(config), headers, reader.matching([config, weights])
         )
+
+
+def _answered(error: Exception) -> bool:
+    """Whether the hub itself refused."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code < 500
+    return isinstance(error, HFValidationError)
 
 
 class _Reader:
@@ -87,7 +111,14 @@ class _Reader:
                 if (size := getattr(entry, "size", None)) is not None:
                     self.sizes[entry.path] = size
         except Exception as error:
-            raise translate(error, self._repo, self._revision) from error
+            if _answered(error):
+                raise translate(error, self._repo, self._revision) from error
+            raise Unreachable(
+                "not_found",
+                f"The hub cannot be asked for {self._repo}",
+                hint="Check the network, HF_ENDPOINT and HF_HUB_OFFLINE, or name a local folder.",
+                log=repr(error),
+            ) from error
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import save_file
 
 from inferd.cli import main
 from tests.engines.native import tiny, tiny_fallback
@@ -34,22 +36,9 @@ def test_says_what_fits(folder: Path) -> None:
     assert re.search(r"KV per token +720 B", output)
     assert re.search(r"640 tokens in 40 blocks of 16", output)
     assert re.search(r"max length +128 tokens\n", output)
+    assert re.search(r"process +160.0 MiB until it is measured", output)
+    assert re.search(r"in all +[\d.]+ MiB of cpu\n", output)
     assert "5 sequences of that length, or up to 9 shorter ones" in output
-
-
-def test_agrees_with_the_engine(folder: Path) -> None:
-    from inferd.engines.base import EngineSpec
-    from inferd.engines.native.plan import plan as engine_plan
-    from inferd.engines.native.start import start
-
-    spec = EngineSpec(model=str(folder), device="cpu", kv_cache_bytes=200_000, max_batch_size=4)
-    planned = engine_plan(spec)
-    model, config = start(spec, lambda progress: None)
-    assert planned.refusal is None
-    assert (planned.num_blocks, planned.max_model_len) == (config.num_blocks, config.max_model_len)
-    assert planned.shape.kv_specs == model.kv_specs
-    assert planned.shape.dtype == model.dtype
-    assert planned.weight_bytes == pytest.approx(model.weight_bytes, rel=0.05)
 
 
 def test_says_the_smallest_change_that_fits(folder: Path) -> None:
@@ -60,10 +49,36 @@ def test_says_the_smallest_change_that_fits(folder: Path) -> None:
     assert "runner" in output
 
 
+def test_a_budget_that_is_too_small(folder: Path) -> None:
+    output = plan(folder, "--memory-budget", "150MiB", exit_code=1)
+    assert "Error: The model needs" in output
+    assert re.search(r"--memory-budget 1\d\dMiB", output)
+
+
+def test_adapters_by_their_number(folder: Path) -> None:
+    few, many = (plan(folder, "--adapters", count) for count in ("1", "16"))
+    each = 3 * (3 * 60 + 60 + 2 * 30 + 60 + 60 + 3 * (60 + 88)) * 4 * 64
+    assert f"{each / 1024:.1f} KiB: 1 at once, of rank 64" in few
+    assert f"{16 * each / 1024**2:.1f} MiB: 16 at once, of rank 64" in many
+    assert "at once, of rank" not in plan(folder, "--adapters", "0")
+
+
+def test_adapters_by_their_folders(folder: Path, tmp_path: Path) -> None:
+    import numpy
+
+    config = {"r": 4, "rank_pattern": {"o_proj": 12}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    save_file({"a": numpy.zeros((3, 100), "float16")}, tmp_path / "adapter_model.safetensors")
+    output = plan(folder, "--adapters", str(tmp_path), "--adapters", str(tmp_path))
+    assert re.search(r"adapters +2.3 KiB: 2 at once, of rank 12\n", output)
+    assert f"{tmp_path}: rank 12, 1.2 KiB" in output
+
+
 def test_names_the_fallback_and_why_it_is_needed(tmp_path: Path) -> None:
     output = plan(tiny_fallback.write_checkpoint("gpt-neox", tmp_path))
     assert re.search(r"runner +transformers\n +The architecture GPTNeoXForCausalLM", output)
     assert re.search(rf"KV per token +{3 * 2 * 60 * 4 / 1024:.1f} KiB", output)
+    assert re.search(r"weights +about ", output)
 
 
 def test_a_model_that_nothing_runs_is_refused_with_the_reason(tmp_path: Path) -> None:

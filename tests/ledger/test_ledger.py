@@ -47,9 +47,9 @@ def test_a_device_without_a_budget_is_named() -> None:
 def test_what_was_measured_takes_the_place_of_the_estimate() -> None:
     account = ledger()
     held = account.reserve("a", "0", "cpu", NEED)
-    assert held.loading
+    before = held.loading
     held.settle(MemoryUse(weights=41, kv_cache=18, process=8, measured=67))
-    assert not held.loading
+    assert (before, held.loading) == (True, False)
     assert held.need == Need(weights=41, kv_cache=18, adapters=5, workspace=5, process=8)
     line = account.snapshot().devices[0].holdings[0]
     assert (line.reserved, line.measured) == (77, 67)
@@ -82,16 +82,14 @@ def test_what_sleeps_takes_less_and_grows_again() -> None:
     held = account.reserve("a", "0", "cpu", NEED)
     held.settle(MemoryUse(weights=40, kv_cache=20, process=10, measured=70))
     held.shrink(MemoryUse(weights=40, process=11, measured=51))
-    assert held.asleep
     assert account.free("cpu") == 49
     other = account.reserve("b", "0", "cpu", Need(weights=30))
     with pytest.raises(StartError):
         account.reserve("a", "0", "cpu", NEED)
-    assert held.asleep
+    asleep = held.asleep
     other.release()
     assert account.reserve("a", "0", "cpu", NEED) is held
-    assert not held.asleep
-    assert held.loading
+    assert (asleep, held.asleep, held.loading) == (True, False, True)
 
 
 def test_a_gpu_model_takes_of_the_host_too() -> None:
