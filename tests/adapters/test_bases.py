@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -52,3 +53,17 @@ async def test_the_only_model_takes_what_names_another(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         source = w.folder(5, base_model_name_or_path="org/unknown")
         assert (await w.adapters.load("a", source)).base == "echo"
+
+
+async def test_a_model_may_take_the_name_meanwhile(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.engine.gate.clear()
+        loading = asyncio.create_task(w.adapters.load("taken", w.folder(5)))
+        await w.engine.at_gate.wait()
+        entry = w.registry.add(Deployment("taken", w.engine, TEXT, 1))
+        w.engine.gate.set()
+        with pytest.raises(Conflict):
+            await loading
+        w.registry.remove(entry)
+        assert w.adapters.list() == ()
+        assert await w.held() == 0

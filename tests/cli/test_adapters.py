@@ -97,6 +97,12 @@ def test_the_report(site: Site, tmp_path: Path) -> None:
     assert "logprob per token: " in report
 
 
+def test_the_status_counts_adapters(site: Site) -> None:
+    ok(site, "load", "pirate", "./a")
+    result = CliRunner().invoke(main, ["status"], env={"INFERD_URL": site.url})
+    assert "  adapters  1 loaded, 0 in slots\n" in result.output
+
+
 def test_a_draining_adapter_is_told(site: Site) -> None:
     ok(site, "load", "pirate", "./a")
     site.run(pin(site))

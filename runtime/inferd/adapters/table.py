@@ -102,8 +102,7 @@ class Adapters(Lookup):
             Conflict, NotFound, Unavailable, StartError
         """
         check_name(name)
-        if any(name in each.names for each in self._registry.entries()):
-            raise Conflict(f"A model is already called `{name}`", param="name")
+        self._check_no_model(name)
         wanted = Source(source, revision, token)
         async with self._turns.of(name):
             entry = self._entries.get(name)
@@ -115,6 +114,7 @@ class Adapters(Lookup):
                 if (now := self._entries.get(name)) is not entry:
                     raise _changed(name)
                 if now is None:
+                    self._check_no_model(name)  # one may have come meanwhile
                     now_s = int(self._clock())
                     return self._create(
                         moves.created(name, holdings.base, generation, now_s), holdings
@@ -264,6 +264,10 @@ class Adapters(Lookup):
             assert entry.holdings is None
 
     # ------------------------------------------------------------ inside
+
+    def _check_no_model(self, name: str) -> None:
+        if any(name in each.names for each in self._registry.entries()):
+            raise Conflict(f"A model is already called `{name}`", param="name")
 
     def _base(self, base: str | None, entry: Entry | None, named: str = "") -> Holdings:
         """The base's holdings. `named`: what an adapter's config says."""

@@ -41,6 +41,8 @@ def _load(samples: Samples, model: str) -> Iterable[str]:
     yield f"  running   {value('vllm:num_requests_running'):.0f}"
     yield f"  waiting   {value('vllm:num_requests_waiting'):.0f}"
     yield f"  KV cache  {value('vllm:kv_cache_usage_perc'):.1%} used"
+    if held := value("inferd_adapters_held"):
+        yield f"  adapters  {held:.0f} loaded, {value('inferd_adapters_in_slots'):.0f} in slots"
     yield (
         f"  tokens    {value('vllm:prompt_tokens_total'):.0f} in, "
         f"{value('vllm:generation_tokens_total'):.0f} out"
