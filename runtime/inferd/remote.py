@@ -63,7 +63,12 @@ def cached(repo: str, revision: str | None, hub: Hub) -> Path | None:
 
     try:
         folder = snapshot_download(
-            repo, revision=revision, cache_dir=hub.cache, local_files_only=True
+            repo,
+            revision=revision,
+            cache_dir=hub.cache,
+            local_files_only=True,
+            allow_patterns=WANTED,
+            ignore_patterns=UNWANTED,
         )
         return verify(Path(folder))
     except Exception:  # whatever is wrong with it, it is not a model that is there
