@@ -133,3 +133,18 @@ def test_foreign_names_do_not_shadow_our_own() -> None:
     ours = {name for spec in SPECS.values() for name in spec.names}
     assert not ours & (NOT_HERE_YET | OTHER_NAMES.keys())
     assert set(OTHER_NAMES.values()) <= SPECS.keys()
+
+
+def test_instances_have_an_order() -> None:
+    with pytest.raises(StartError, match="min_instances is 3, which is more than max_instances, 2"):
+        load({"min_instances": "3", "max_instances": "2"}, {})
+    assert load({"min_instances": "0"}, {}).max_instances == 1
+
+
+def test_a_database_outlives_the_server_only_with_a_state_folder() -> None:
+    flags = {"database": "sqlite:////tmp/x.db"}
+    with pytest.raises(StartError, match="port 0") as caught:
+        load(flags | {"port": "0"}, {})
+    assert "--state-dir" in caught.value.hint
+    assert load(flags | {"port": "0", "state_dir": "x"}, {}).database
+    assert load(flags, {}).database

@@ -157,8 +157,8 @@ def test_the_folder_of_any_port_goes_with_the_daemon(start: Start) -> None:
     assert not folder.exists()
 
 
-def test_an_unusable_database_is_told(start: Start) -> None:
-    daemon = start("--database", "mysql://host/name")
+def test_an_unusable_database_is_told(start: Start, tmp_path: Path) -> None:
+    daemon = start("--database", "mysql://host/name", "--state-dir", str(tmp_path))
     assert daemon.wait() == 1
     assert "mysql is no database that inferd can use" in "\n".join(daemon.err)
 

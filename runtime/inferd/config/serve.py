@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from typing import Annotated
 
+from inferd.config.choices import DTYPES, LEVELS, POLICIES, REASONING_PARSERS, TOOL_PARSERS
 from inferd.config.option import Kind, Option, Spec, bad_option
 
 DEMO_MODEL = "demo"
@@ -14,40 +15,6 @@ DEMO_MODEL = "demo"
 MODEL, SCHEDULING, MEMORY = "Model", "Scheduling", "Memory and device"
 SERVER, LOGS = "Server", "Logs"
 GROUPS = (MODEL, SCHEDULING, MEMORY, SERVER, LOGS)
-
-_DTYPES = {word: word for word in ("auto", "float32", "bfloat16", "float16")} | {
-    "float": "float32",
-    "half": "float16",
-}
-_POLICIES = {word: word for word in ("fcfs", "priority", "fair")}
-_LEVELS = {word: word for word in ("debug", "info", "warning", "error")}
-_OURS = ("auto", "none")
-_TOOL_PARSERS = {word: word for word in _OURS} | {  # vLLM's names, to ours
-    "hermes": "hermes",
-    "qwen3_coder": "qwen3_coder",
-    "qwen3_xml": "qwen3_coder",
-    "llama3_json": "llama3_json",
-    "llama4_json": "llama3_json",
-    "pythonic": "pythonic",
-    "llama4_pythonic": "pythonic",
-    "mistral": "mistral",
-    "deepseek_v3": "deepseek_v3",
-    "deepseek_v31": "deepseek_v3",
-    "phi4_mini_json": "phi4_mini_json",
-    "granite": "granite",
-    "glm45": "glm45",
-    "json": "json",
-}
-_REASONING_PARSERS = {word: word for word in _OURS} | {
-    "think": "think",
-    "deepseek_r1": "think",
-    "qwen3": "think",
-    "glm45": "think",
-    "mistral": "mistral",
-    "cohere": "cohere",
-    "seed_oss": "seed_oss",
-    "granite": "granite",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +41,7 @@ class ServeConfig:
         Option(
             help="Number type of weights and KV cache; auto is the checkpoint's, on a CPU float32.",
             group=MODEL,
-            choices=_DTYPES,
+            choices=DTYPES,
         ),
     ] = "auto"
     max_model_len: Annotated[
@@ -101,7 +68,7 @@ class ServeConfig:
         Option(
             help="How the model writes tool calls; auto follows its chat template.",
             group=MODEL,
-            choices=_TOOL_PARSERS,
+            choices=TOOL_PARSERS,
         ),
     ] = "auto"
     reasoning_parser: Annotated[
@@ -109,7 +76,7 @@ class ServeConfig:
         Option(
             help="How the model marks its thoughts; auto follows its template and tokenizer.",
             group=MODEL,
-            choices=_REASONING_PARSERS,
+            choices=REASONING_PARSERS,
         ),
     ] = "auto"
     engine: Annotated[
@@ -142,7 +109,7 @@ class ServeConfig:
             help="Who goes first: the earliest, the smallest priority, or fair shares per caller.",
             group=SCHEDULING,
             aliases=("scheduling_policy",),
-            choices=_POLICIES,
+            choices=POLICIES,
         ),
     ] = "fcfs"
     max_queue_requests: Annotated[
@@ -357,7 +324,7 @@ class ServeConfig:
     ] = 30.0
 
     log_level: Annotated[
-        str, Option(help="Least level that is logged.", group=LOGS, choices=_LEVELS)
+        str, Option(help="Least level that is logged.", group=LOGS, choices=LEVELS)
     ] = "info"
     log_json: Annotated[bool, Option(help="Log one JSON object per line.", group=LOGS)] = False
     log_requests: Annotated[
@@ -370,6 +337,12 @@ class ServeConfig:
     ] = False
 
     def __post_init__(self) -> None:
+        if self.database and self.port == 0 and self.state_dir is None:
+            raise bad_option(
+                "database names what outlives the server, but adapters' files would not, since "
+                "port 0 has no state folder of its own",
+                "Name a state folder with --state-dir DIR.",
+            )
         if self.min_instances > self.max_instances:
             raise bad_option(
                 f"min_instances is {self.min_instances}, which is more than max_instances, "

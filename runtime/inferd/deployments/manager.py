@@ -15,7 +15,7 @@ from inferd.deployments.means import Adapters, Means, Now
 from inferd.deployments.records import Record, Records
 from inferd.deployments.spec import DeploySpec, check_instances, check_spec
 from inferd.deployments.status import DeploymentStatus, StatsPoint, Step
-from inferd.errors import Conflict, InvalidRequest, NotFound
+from inferd.errors import Conflict, InvalidRequest, NotFound, Unavailable, told
 from inferd.lifecycle import COMING, Failure, State
 from inferd.registry import Entry, Registry, id_of
 from inferd.sources import PathPolicy, check_path, is_path
@@ -64,6 +64,7 @@ class Deployments:
         self._lives: dict[str, Life] = {}  # in the order of creation, the deleted ones included
         self._ends: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
+        self._closed = False
 
     # ------------------------------------------------------------ changes
 
@@ -74,7 +75,9 @@ class Deployments:
         Raises:
             InvalidRequest, Forbidden: names the field.
             Conflict: the name is taken.
+            Unavailable: the daemon ends.
         """
+        self._check_open()
         check_spec(spec)
         if is_path(spec.model):
             folder = check_path(spec.model, self._paths, param="model")
@@ -131,6 +134,7 @@ class Deployments:
         Raises:
             Conflict: it is stopping.
         """
+        self._check_open()
         life = self._known(deploy_id)
         if life.entry.state in ("stopped", "failed"):
             if life.entry not in self._registry.entries():  # its name was taken
@@ -215,6 +219,7 @@ class Deployments:
 
     async def close(self) -> None:
         """End all engines at once; a later daemon finds the deployments as they are wanted."""
+        self._closed = True
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait({self._watch})
@@ -226,9 +231,16 @@ class Deployments:
         while True:
             await asyncio.sleep(LOOK_S)
             for life in list(self._lives.values()):
-                await life.look()
+                try:
+                    await life.look()
+                except Exception as error:
+                    told(error, _log, f"looking after {life.entry.name} failed")
 
     # ------------------------------------------------------------ inner
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("The server is shutting down")
 
     def _known(self, deploy_id: str) -> Life:
         life = self._lives.get(deploy_id)
@@ -296,6 +308,8 @@ class Deployments:
 
     def _ended(self, life: Life, task: asyncio.Task[None]) -> None:
         self._ends.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            told(error, _log, f"{life.entry.name} did not end well")
         if life.entry.state == "deleted" and life.entry in self._registry.entries():
             self._registry.remove(life.entry)
 
