@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import TypeVar
 
 import msgspec
 from anyio import CancelScope
@@ -36,6 +37,8 @@ from inferd.text.choice import Choice, scored_prompt
 from inferd.text.model import TextModel
 from inferd.text.prompt import Prepared, prompt_param
 
+T = TypeVar("T")
+
 _THREAD_SCORES = 4096  # scored prompt tokens from which on other streams would feel the work
 
 
@@ -49,16 +52,12 @@ class Streams:
         self._only: AsyncIterator[Event] | None = None  # the stream itself when it is alone
         self._arrived: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue()
         self._ended: InferdError | None = None  # by `end_all`
-        self._wait: asyncio.Timeout | None = None  # for an event, where it can be cut short
+        self._wait: asyncio.Timeout | None = None  # of who waits now, where it can be cut short
         self._abort: asyncio.Task[None] | None = None
 
     async def begin(self, index: int, submit: Submit) -> None:
         """Submit sequence `index`. Raises `Unavailable`, and the error of `end_all`."""
-        self._check()
-        stack = AsyncExitStack()
-        events = await stack.enter_async_context(self._engine.stream(submit))
-        self._open[index] = stack
-        self._check()  # it may have waited for the engine to wake
+        events, stack = await self._until_ended(lambda: self._enter(index, submit))
         if self._single:
             self._only = events
         else:
@@ -67,15 +66,7 @@ class Streams:
 
     async def next_until_ended(self) -> tuple[int, Event]:
         """As `next`; raises the error of `end_all` instead, as soon as that is called."""
-        self._check()
-        try:
-            async with asyncio.timeout(None) as self._wait:
-                return await self.next()
-        except TimeoutError:
-            self._check()
-            raise
-        finally:
-            self._wait = None
+        return await self._until_ended(self.next)
 
     def end_all(self, error: InferdError) -> None:
         """Abort everything, on behalf of somebody else than who reads."""
@@ -84,6 +75,27 @@ class Streams:
             self._wait.reschedule(0.0)  # whoever reads closes the streams
         else:
             self._abort = asyncio.get_running_loop().create_task(self.close())
+
+    async def _enter(
+        self, index: int, submit: Submit
+    ) -> tuple[AsyncIterator[Event], AsyncExitStack]:
+        stack = AsyncExitStack()
+        events = await stack.enter_async_context(self._engine.stream(submit))
+        self._open[index] = stack
+        return events, stack
+
+    async def _until_ended(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work`; raises the error of `end_all` as soon as that is called. Costs each event
+        5 µs, so those that nobody else can end do without."""
+        self._check()
+        try:
+            async with asyncio.timeout(None) as self._wait:
+                return await work()
+        except TimeoutError:
+            self._check()
+            raise
+        finally:
+            self._wait = None
 
     def _check(self) -> None:
         if self._ended is not None:

@@ -118,6 +118,18 @@ async def test_the_deadline_does_not_wait_for_who_does_not_read(tmp_path: Path) 
                 await rest(outputs)
 
 
+@pytest.mark.parametrize("n", [1, 3])
+async def test_the_deadline_does_not_wait_for_a_model_to_wake(tmp_path: Path, n: int) -> None:
+    async with world(tmp_path) as here:
+        await here.adapters.load("a", here.folder(1))
+        here.engine.awake.clear()
+        request = asyncio.create_task(here.ask("a", n=n))
+        await until(lambda: here.adapters.status("a").in_flight)
+        assert await here.adapters.unload("a", deadline=0.01, wait=True) is None
+        with pytest.raises(Unavailable, match="unloaded"):
+            await request
+
+
 async def test_a_deadline_only_comes_nearer(tmp_path: Path) -> None:
     async with world(tmp_path, SLOW) as here:
         await here.adapters.load("a", here.folder(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,15 @@ from tests.serving import TEXT, TOKENIZER, ask
 
 
 class GatedEngine:
-    """An engine whose loads wait for `gate`, and that counts them."""
+    """An engine whose loads wait for `gate`, and its streams for `awake`; it counts loads."""
 
     def __init__(self, inner: LocalEngine) -> None:
         self.inner = inner
         self.gate = asyncio.Event()
         self.gate.set()
         self.at_gate = asyncio.Event()
+        self.awake = asyncio.Event()
+        self.awake.set()
         self.loads: list[str] = []
         self.drops: list[str] = []
 
@@ -61,8 +63,11 @@ class GatedEngine:
     async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
         return await self.inner.start(on_progress)
 
-    def stream(self, submit: Submit) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        return self.inner.stream(submit)
+    @asynccontextmanager
+    async def stream(self, submit: Submit) -> AsyncIterator[AsyncIterator[Event]]:
+        await self.awake.wait()
+        async with self.inner.stream(submit) as events:
+            yield events
 
     async def load_adapter(self, load: LoadAdapter) -> AdapterInfo:
         self.loads.append(load.adapter)
