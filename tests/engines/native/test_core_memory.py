@@ -8,10 +8,17 @@ import pytest
 import torch
 
 from inferd.engines.base import EngineSpec
+from inferd.engines.memory_use import process_bytes
 from inferd.engines.native import memory
+from inferd.engines.native.batching import allocate_kv, touch
+from inferd.engines.native.decoder import load_decoder
 from inferd.engines.native.memory import Budget, KVPlan, plan_kv
 from inferd.engines.native.model import KVSpec
+from inferd.engines.native.report import MemoryGauge
+from inferd.engines.native.start import slot_bytes
 from inferd.errors import StartError
+from tests.engines.native import tiny
+from tests.engines.native.hash_model import HashModel
 
 LAYERS = (KVSpec(2, 8),) * 3
 TOKEN = 3 * 2 * 16 * 4  # bytes: layers · heads · (key + value) · float32
@@ -142,3 +149,37 @@ def test_available_memory_respects_a_cgroup(tmp_path: Path) -> None:
 
 def test_no_meminfo(tmp_path: Path) -> None:
     assert memory.available_bytes(tmp_path / "none", tmp_path) == 4 * GIB
+
+
+def test_a_gpus_slots_are_set_aside(tmp_path: Path) -> None:
+    """q, k, v, o and the MLP of three layers, at the largest rank, in each slot."""
+    folder = tiny.write_checkpoint("llama", tmp_path)
+    device = torch.device("cpu")
+    model = load_decoder(folder, dtype=None, device=device, on_progress=lambda done, total: None)
+    per_layer = 2 * (60 + 60) + 2 * (60 + 30) + 3 * (60 + 88)
+    assert slot_bytes(spec(max_adapters=5, max_adapter_rank=16), model) == (
+        5 * 16 * 3 * per_layer * 4
+    )
+    assert slot_bytes(spec(max_adapters=0), model) == 0
+    assert slot_bytes(spec(), HashModel()) == 0
+
+
+def test_what_is_not_told_apart_is_the_process() -> None:
+    times = iter([0.0, 1.0, 2.0])
+    gauge = MemoryGauge(torch.device("cpu"), clock=lambda: next(times))
+    use = gauge.read(weights=1000, kv_cache=200, adapters=30, beside=False, fresh=True)
+    assert use.measured > 10_000_000  # this process with torch
+    assert use.weights + use.kv_cache + use.adapters + use.process == use.measured
+    later = gauge.read(weights=1000, kv_cache=0, adapters=30, beside=False, fresh=False)
+    assert later.measured == use.measured  # not measured again so soon
+    asleep = gauge.read(weights=1000, kv_cache=0, adapters=30, beside=True, fresh=False)
+    assert asleep.process == asleep.measured
+
+
+def test_a_touched_cache_is_there() -> None:
+    """The system has given its pages: they count as the process's."""
+    before = process_bytes()
+    cache = allocate_kv((KVSpec(4, 64),), 4096, 16, torch.float32, torch.device("cpu"))
+    touch(cache)
+    taken = process_bytes() - before
+    assert taken >= 0.99 * sum(tensor.nbytes for pair in cache for tensor in pair)

@@ -219,12 +219,14 @@ class NativeCore:
         return kv_cache
 
     def _memory(self, *, fresh: bool = False) -> MemoryUse:
-        on_cpu = self._model.device.type == "cpu"
+        """On the device; of what sleeps beside it, weights and adapters."""
         asleep = not self._batcher.kv_cache
+        in_host = asleep or self._model.device.type == "cpu"
         return self._gauge.read(
-            weights=0 if asleep and not on_cpu else self._info.weight_bytes,
+            weights=self._info.weight_bytes,
             kv_cache=0 if asleep else self._info.kv_cache_bytes,
-            adapters=self._adapters.host_bytes if on_cpu else self._slots.num_bytes,
+            adapters=self._adapters.host_bytes if in_host else self._slots.num_bytes,
+            beside=asleep and self._model.device.type != "cpu",
             fresh=fresh,
         )
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from msgspec.structs import replace
 
+from inferd.engines.gpus import device_bytes
 from inferd.engines.memory_use import process_bytes
 from inferd.engines.native.model import Model
 from inferd.messages import EngineInfo, MemoryUse
@@ -25,19 +25,31 @@ class MemoryGauge:
         self._measured = 0
         self._due = -1.0
 
-    def read(self, *, weights: int, kv_cache: int, adapters: int, fresh: bool) -> MemoryUse:
-        """`fresh`: measure now."""
+    def read(
+        self, *, weights: int, kv_cache: int, adapters: int, beside: bool, fresh: bool
+    ) -> MemoryUse:
+        """What is not among the parts is the process's.
+
+        Args:
+            beside: weights and adapters are not on the device, and not in what is measured.
+            fresh: measure now.
+        """
         now = self._clock()
         if fresh or now >= self._due:
             self._measured, self._due = self._measure(), now + MEASURE_S
-        use = MemoryUse(
-            weights=weights, kv_cache=kv_cache, adapters=adapters, measured=self._measured
+        known = 0 if beside else weights + kv_cache + adapters
+        return MemoryUse(
+            weights=weights,
+            kv_cache=kv_cache,
+            adapters=adapters,
+            process=max(0, self._measured - known),
+            measured=self._measured,
         )
-        return replace(use, process=max(0, self._measured - weights - kv_cache - adapters))
 
     def _measure(self) -> int:
         if self._device.type == "cuda":
-            return int(torch.cuda.memory_reserved(self._device))
+            held = device_bytes(self._device.index or 0)  # 0: the driver hides it
+            return held or int(torch.cuda.memory_reserved(self._device))
         return process_bytes()
 
 

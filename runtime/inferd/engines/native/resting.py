@@ -1,4 +1,8 @@
-"""Sleep at level 1: the device's memory goes back, the weights stay in host memory."""
+"""Sleep at level 1: the device's memory goes back, the weights stay in host memory.
+
+In ordinary memory: torch rounds page-locked blocks up to a power of two and keeps them for itself
+when they are freed, so that host memory would stay taken while the model is awake.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,14 @@ class Rest:
         self._device = device
 
     def leave_device(self) -> None:
-        """Move the weights to page-locked host memory, and give the device's memory back."""
+        """Move the weights to host memory, and give the device's memory back."""
         if self._device.type != "cpu":
             for tensor in self._weights:
-                tensor.data = tensor.data.to("cpu").pin_memory()
+                tensor.data = tensor.data.to("cpu")
             torch.cuda.empty_cache()
 
     def return_to_device(self) -> None:
         """Raises torch.OutOfMemoryError."""
         if self._device.type != "cpu":
             for tensor in self._weights:
-                tensor.data = tensor.data.to(self._device, non_blocking=True)
-            torch.cuda.synchronize(self._device)
+                tensor.data = tensor.data.to(self._device)

@@ -10,6 +10,7 @@ import torch
 
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.native import memory
+from inferd.engines.native.adapters.base import EMBEDDING, HEAD
 from inferd.engines.native.architectures import parse_config, supports
 from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.decoder import DTYPES, load_decoder
@@ -150,12 +151,25 @@ def kv_budget(spec: EngineSpec, model: Model, on_progress: OnProgress) -> memory
         peak = torch.cuda.max_memory_allocated(model.device) - before
         torch.cuda.empty_cache()
         free, total = torch.cuda.mem_get_info(model.device)
-        budget = memory.cuda_budget(spec, free, total, peak)
+        budget = memory.cuda_budget(spec, free, total, peak + slot_bytes(spec, model))
     else:
         warm_up(model, 8, 2, spec.block_size)
         budget = memory.cpu_budget(spec, memory.available_bytes(), model.weight_bytes)
     on_progress(Progress("warmup", 1, 1))
     return budget
+
+
+def slot_bytes(spec: EngineSpec, model: Model) -> int:
+    """Of adapters of the largest rank in all slots, on a device that shares no memory with the
+    host; embedding and head, which few adapters change, are not counted."""
+    if model.adaptable is None:
+        return 0
+    sizes = (
+        site.inputs + site.width
+        for site in model.adaptable.sites.values()
+        if site.key not in (EMBEDDING, HEAD)
+    )
+    return spec.max_adapters * spec.max_adapter_rank * sum(sizes) * model.dtype.itemsize
 
 
 def warm_up(model: Model, num_tokens: int, batch_size: int, block_size: int) -> None:
