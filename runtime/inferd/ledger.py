@@ -48,7 +48,12 @@ class Need(Struct, frozen=True, omit_defaults=True):
 
 
 class Holding(Struct, frozen=True):
-    """One line of the account. `measured` is 0 until the system was asked."""
+    """One line of the account.
+
+    Args:
+        measured: 0 until the system was asked.
+        moving: its engine loads, wakes or falls asleep: what it holds is about to change.
+    """
 
     owner: str
     key: str
@@ -56,6 +61,7 @@ class Holding(Struct, frozen=True):
     reserved: int
     measured: int
     asleep: bool
+    moving: bool = False
 
 
 class DeviceView(Struct, frozen=True):
@@ -83,6 +89,7 @@ class _Entry:
     loading: bool = True
     settled: bool = False  # at least once
     asleep: bool = False
+    falling: bool = False  # asleep, soon
 
     def on(self, device: str) -> Need:
         """What it takes of `device`."""
@@ -165,6 +172,7 @@ class Reservation:
         """
         entry = self._entry
         if entry.device == HOST or entry.asleep:
+            entry.falling = True
             return True
         moved = entry.need.weights + entry.need.adapters
         if entry.beside.weights == 0 and moved > self._ledger.free(HOST):
@@ -172,11 +180,13 @@ class Reservation:
         entry.beside = replace(
             entry.beside, weights=entry.need.weights, adapters=entry.need.adapters
         )
+        entry.falling = True
         return True
 
     def cancel_sleep(self) -> None:
         """The engine did not fall asleep: it needs no more of the host than before."""
         entry = self._entry
+        entry.falling = False
         if self.held and entry.device != HOST and not entry.asleep:
             entry.beside = replace(entry.beside, weights=0, adapters=0)
             self._ledger.changed(entry.device)
@@ -194,7 +204,7 @@ class Reservation:
             moved = replace(entry.beside, weights=use.weights, adapters=use.adapters)
             entry.beside, kept = moved, replace(kept, weights=0, adapters=0)
         entry.need, entry.measured = kept, use.measured
-        entry.loading, entry.asleep = False, True
+        entry.loading, entry.asleep, entry.falling = False, True, False
         self._ledger.changed(entry.device)
 
     def release(self) -> None:
@@ -327,6 +337,7 @@ class Ledger:
                 need.total,
                 entry.measured if device == entry.device else 0,
                 entry.asleep,
+                entry.loading or entry.falling,
             )
             for entry, need in lines
             if need.total

@@ -149,3 +149,25 @@ def test_listeners_hear_of_every_change() -> None:
     held.settle(MemoryUse(process=12))
     held.release()
     assert heard == [80, 82, 0]
+
+
+def test_what_is_about_to_change_is_told() -> None:
+    account = ledger()
+
+    def moving() -> bool:
+        return account.snapshot().devices[0].holdings[0].moving
+
+    held = account.reserve("a", "0", "cpu", NEED)
+    seen = [moving()]
+    held.settle(MemoryUse(process=10))
+    seen.append(moving())
+    held.prepare_sleep()
+    seen.append(moving())
+    held.cancel_sleep()
+    seen.append(moving())
+    held.prepare_sleep()
+    held.shrink(MemoryUse(weights=40, process=10))
+    seen.append(moving())
+    account.reserve("a", "0", "cpu", NEED)
+    seen.append(moving())
+    assert seen == [True, False, True, False, False, True]

@@ -28,9 +28,12 @@ from inferd.engines import echo
 from inferd.engines.base import EngineSpec
 from inferd.engines.local import LocalEngine
 from inferd.ledger import Ledger
+from inferd.memory_metrics import MemoryMetrics
 from inferd.messages import EngineStats
 from inferd.metrics import Metrics
+from inferd.planning import Planner
 from inferd.registry import Deployment, Registry
+from inferd.residency import Residency
 from inferd.service import Service
 from inferd.sources import PathPolicy
 from inferd.store import Store
@@ -90,6 +93,7 @@ class Site:
     Args:
         options: the echo engine's, like `delay=0.01`.
         limit: sequences in flight.
+        memory: what plans are made for.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Site:
         limit: int = 1024,
         start: bool = True,
         paths: PathPolicy = PathPolicy(everywhere=True),  # noqa: B008 (frozen)
+        memory: Ledger | None = None,
         **web: Any,
     ) -> None:
         spec = EngineSpec(engine="echo", model=f"echo:vocab_size=258,{options}", max_adapters=2)
@@ -114,7 +119,6 @@ class Site:
         records = self._store.table("adapters", AdapterRecord)
         self.adapters = Adapters(library, records, self.registry, clock=lambda: NOW)
         self.hub = HubOfOne(Ledger({"cpu": 1000}))
-        self._store = Store("sqlite://")
         self.tally = Tally(lambda: NOW)
         self.deployments = Deployments(
             self.registry,
@@ -126,6 +130,9 @@ class Site:
             now=lambda: NOW,
         )
         metrics = Metrics()
+        memory = memory or Ledger({"cpu": 8 << 30})
+        self.memory_metrics = MemoryMetrics(memory)
+        metrics.add(self.memory_metrics)
         self.service = Service(
             self.registry, self.admission, metrics, adapters=self.adapters, entropy=lambda: 7
         )
@@ -137,6 +144,7 @@ class Site:
             Auth(keys),
             adapters=self.adapters,
             deployments=self.deployments,
+            planner=Planner(memory, Residency(memory)),
             paths=paths,
             now=lambda: NOW,
             **web,

@@ -17,6 +17,7 @@ from inferd.sources import PathPolicy, check_source
 from inferd.web.exchange import Exchange
 from inferd.web.reply import send_json
 from inferd.web.routes import ApiRoute, Described, Parts, get
+from inferd.weights import DEMO
 
 TAG = "Memory"
 
@@ -27,7 +28,8 @@ _OPTIONS = (
 """Those of `inferd serve` that may be asked for."""
 
 _QUERY = {
-    "model": "A Hugging Face id, `demo`, or a folder on the server where its operator allows that.",
+    "model": "A Hugging Face id, a folder on the server where its operator allows that, or `demo`, the "
+    "default.",
     "revision": "The hub's commit, branch or tag.",
     "adapters": "How many at once, or one of those to hold (a folder or an id); may be repeated.",
 } | {name: SPECS[name].option.help for name in _OPTIONS}
@@ -58,9 +60,9 @@ class Memory:
         """Raises InvalidRequest or Forbidden, which name the parameter."""
         query = exchange.query
         _refuse_unknown(query)
-        model = query.get("model")
+        model = query.get("model", DEMO)
         if not model:
-            raise InvalidRequest("`model` is required", "model", kind="missing")
+            raise InvalidRequest("`model` must not be empty", "model")
         options = {name: _option(name, query[name]) for name in _OPTIONS if name in query}
         return Asked(
             check_source(model, self._paths, param="model"),
