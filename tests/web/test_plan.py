@@ -122,6 +122,6 @@ def test_the_ledger_and_its_metrics(site: Site, ledger: Ledger) -> None:
 
 def test_evictions_are_counted(site: Site) -> None:
     for level in (1, 2, 2):
-        site.memory_metrics.evicted(Eviction("a", level, 1, "had its time"))  # type: ignore[arg-type]
+        site.memory_metrics.evicted(Eviction("a", level, 1, "had its time"))
     text = site.http.get("/metrics").text
     assert 'inferd_evictions_total{level="2",model_name="a"} 2.0' in text

@@ -28,8 +28,8 @@ _OPTIONS = (
 """Those of `inferd serve` that may be asked for."""
 
 _QUERY = {
-    "model": "A Hugging Face id, a folder on the server where its operator allows that, or `demo`, the "
-    "default.",
+    "model": "A Hugging Face id, a folder on the server where its operator allows that, or `demo`, "
+    "the default.",
     "revision": "The hub's commit, branch or tag.",
     "adapters": "How many at once, or one of those to hold (a folder or an id); may be repeated.",
 } | {name: SPECS[name].option.help for name in _OPTIONS}
