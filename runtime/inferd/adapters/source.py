@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from inferd.adapters.library import CONFIG, TENSORS, Library, Staged
-from inferd.errors import InvalidRequest, StartError
+from inferd.errors import Forbidden, InvalidRequest, StartError
 from inferd.hub import Hub, download
 from inferd.sources import is_path
 
@@ -50,8 +50,9 @@ async def stage(library: Library, hub: Hub, source: Source) -> tuple[Staged, str
     a thread: when the caller is cancelled, the copy is discarded as soon as the thread is done.
 
     Raises:
-        InvalidRequest: it is no adapter.
-        StartError: it could not be fetched or stored.
+        InvalidRequest: it is no adapter, or not to be had; names `source`.
+        Forbidden: the hub's owner of it does not allow it.
+        StartError: it could not be stored.
     """
     repo = source.repo()
 
@@ -70,9 +71,17 @@ async def stage(library: Library, hub: Hub, source: Source) -> tuple[Staged, str
 
 
 def _fetch(repo: str, revision: str | None, hub: Hub) -> Path:
-    """The folder of the repository's commit, with the two files of an adapter. Raises
-    `StartError`."""
-    return download(repo, revision, hub, lambda done, total: None, (CONFIG, TENSORS), _check)
+    """The folder of the repository's commit, with the two files of an adapter. Raises as
+    `stage`."""
+    try:
+        return download(repo, revision, hub, lambda done, total: None, (CONFIG, TENSORS), _check)
+    except StartError as error:
+        message = f"{error.message}. {error.hint}".rstrip(". ")
+        if error.code == "forbidden":
+            raise Forbidden(message, param="source") from error
+        if error.code == "out_of_disk":
+            raise
+        raise InvalidRequest(message, "source") from error
 
 
 def _check(repo: str, files: Collection[str]) -> None:
