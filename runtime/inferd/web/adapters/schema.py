@@ -8,20 +8,17 @@ from msgspec import Meta, Struct
 
 from inferd.adapters.records import AdapterStatus
 from inferd.web.bounds import said
+from inferd.web.deploy.schema import Revision, Token
 
-MAX_SOURCE_CHARS = 4096
-MAX_NAME_CHARS = 128
-
-_Text = Annotated[str, Meta(min_length=1, max_length=MAX_SOURCE_CHARS)]
+_MAX_NAME = 128
+_Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 Name = Annotated[
-    str, Meta(min_length=1, max_length=MAX_NAME_CHARS), said("What requests write as `model`.")
+    str, Meta(min_length=1, max_length=_MAX_NAME), said("What requests write as `model`.")
 ]
 Source = Annotated[
     _Text, said("A Hugging Face id, or a folder on the server where its operator allows that.")
 ]
-Revision = Annotated[_Text | None, said("The hub's commit, branch or tag.")]
-Token = Annotated[_Text | None, said("Hugging Face's, for private repositories; it is not kept.")]
 Base = Annotated[
     _Text | None,
     said(
