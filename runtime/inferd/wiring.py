@@ -94,7 +94,9 @@ def assemble(config: ServeConfig, state: Path) -> Parts:
     metrics.add(memory)
     residency = Residency(ledger, on_evict=memory.evicted)
     records = store.table("adapters", AdapterRecord)
-    adapters = Adapters(Library(state / ADAPTERS), records, registry)
+    adapters = Adapters(
+        Library(state / ADAPTERS), records, registry, keep_previous=config.adapter_history
+    )
     measurements = Measurements(store.table("measured", Measured))
     deployments = Deployments(
         registry,

@@ -236,6 +236,16 @@ class ServeConfig:
             size=True,
         ),
     ] = 1 << 30
+    adapter_history: Annotated[
+        int,
+        Option(
+            help="Earlier generations of each adapter's name that are kept on disk, to roll back "
+            "to.",
+            group=MEMORY,
+            least=1,
+            most=1000,
+        ),
+    ] = 4
     num_threads: Annotated[
         int | None,
         Option(help="CPU threads per operation. Default: one per core.", group=MEMORY, least=1),
