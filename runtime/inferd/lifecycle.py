@@ -28,11 +28,11 @@ MOVES: Mapping[State, frozenset[State]] = {
     "deploying": frozenset({"running", "stopping", "failed"}),
     "running": frozenset({"stopping", "failed"}),
     "stopping": frozenset({"stopped", "deleted"}),
-    "stopped": frozenset({"initializing", "deleted"}),
+    "stopped": frozenset({"initializing", "stopping"}),
     "failed": frozenset({"initializing", "stopping"}),
     "deleted": frozenset(),
 }
-"""All legal moves. `stopping` leads to `deleted` where the deployment is to go for good."""
+"""All legal moves. `stopping` leads to `deleted` where a deployment is to go for good."""
 
 COMING: frozenset[State] = frozenset({"initializing", "downloading", "deploying"})
 """On the way to `running`: requests may wait."""

@@ -200,10 +200,10 @@ class Life:
 
     # ------------------------------------------------------------ down
 
-    async def end(self, to: State, timeout: float) -> asyncio.Task[None]:
+    async def end(self, to: State, timeout: float) -> asyncio.Task[None] | None:
         """Take no requests from now on, let what runs finish for at most `timeout` seconds, and
         be `to`: `stopped`, or `deleted`, which wins over it. Durable once this returns; the task
-        ends when it is so."""
+        ends when it is so. None: nothing is left to do, or a later `again` wants otherwise."""
         before = self.wanted
         if before != "deleted":
             self.wanted = to
@@ -212,9 +212,8 @@ class Life:
         except InferdError:
             self.wanted = before
             raise
-        if self._going is None:
-            if self.entry.state in (*COMING, "running", "failed"):
-                self._move("stopping")
+        if self._going is None and self.wanted not in ("running", self.entry.state):
+            self._move("stopping")
             self._going = asyncio.create_task(self._go(timeout), name=f"stop-{self.entry.name}")
         return self._going
 

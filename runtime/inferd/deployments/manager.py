@@ -300,6 +300,8 @@ class Deployments:
 
     async def _end(self, life: Life, to: State, *, wait: bool) -> None:
         task = await life.end(to, self._drain_s)
+        if task is None:
+            return
         if task not in self._ends:
             self._ends.add(task)
             task.add_done_callback(lambda done: self._ended(life, done))
