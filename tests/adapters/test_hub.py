@@ -1,4 +1,4 @@
-"""Adapters from a hub: revisions, tokens, and what is refused."""
+"""Names whose adapters come from a hub (`test_source` has what may go wrong there)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inferd.errors import Forbidden, InvalidRequest
+from inferd.errors import InvalidRequest
 from inferd.hub import Hub
 from tests.adapters.folders import write_adapter
 from tests.adapters.world import World, world
@@ -47,7 +47,6 @@ async def test_a_repository_is_fetched_and_its_commit_told(hub: HubServer, tmp_p
         assert (status.source, status.revision) == ("me/pirate", COMMIT)
         assert await w.ask("pirate") == (status.generation, (5, 5, 5))
         assert (await w.adapters.load("same", "me/pirate@v1")).generation == status.generation
-    assert not any("README" in asked for asked in hub.requests)
 
 
 async def test_a_token_is_used_once_and_kept_nowhere(hub: HubServer, tmp_path: Path) -> None:
@@ -58,23 +57,6 @@ async def test_a_token_is_used_once_and_kept_nowhere(hub: HubServer, tmp_path: P
         assert caught.value.param == "source"
         await w.adapters.load("a", "me/secret", token="hf_secret")
         assert "hf_secret" not in repr(w.records.all())
-
-
-async def test_a_gated_repository_is_forbidden(hub: HubServer, tmp_path: Path) -> None:
-    hub.repos["me/gated"] = repo(tmp_path, 5, gated=True)
-    async with over(hub, tmp_path) as w:
-        with pytest.raises(Forbidden, match="gated") as caught:
-            await w.adapters.load("a", "me/gated")
-        assert caught.value.param == "source"
-        assert w.adapters.list() == ()
-
-
-async def test_pickled_adapters_are_not_fetched(hub: HubServer, tmp_path: Path) -> None:
-    hub.repos["me/old"] = Repo({"adapter_config.json": b"{}", "adapter_model.bin": b"pickle"})
-    async with over(hub, tmp_path) as w:
-        with pytest.raises(InvalidRequest, match="other formats are not loaded"):
-            await w.adapters.load("a", "me/old")
-    assert not any("adapter_model.bin" in asked for asked in hub.requests)
 
 
 async def test_a_hub_that_is_not_there(tmp_path: Path) -> None:
