@@ -167,10 +167,8 @@ class _Sizing:
         if checkpoint.examined is not None:
             kv_specs, max_position = checkpoint.examined
             shape = dataclasses.replace(shape, kv_specs=kv_specs, max_position=max_position)
-        pool = min(
-            spec.adapter_host_bytes,
-            spec.max_adapters * spec.max_adapter_rank * shape.adapter_bytes,
-        )
+        slots = spec.max_adapters * spec.max_adapter_rank * shape.adapter_bytes
+        pool = min(spec.adapter_host_bytes, slots)
         process = PROCESS_BYTES if on_cpu else CONTEXT_BYTES
         self.shape = shape
         self._spec = replace(spec, adapter_host_bytes=pool) if pool else spec
@@ -178,7 +176,7 @@ class _Sizing:
         self._measured = measured is not None
         self._fixed = Need(
             weights=shape.weight_bytes,
-            adapters=pool,
+            adapters=pool if on_cpu else slots,  # which share the host's memory on a CPU
             workspace=_workspace(spec, shape),
             process=measured.process if measured else process,
             host=0 if on_cpu else GPU_HOST_BYTES + pool,

@@ -13,7 +13,7 @@ from inferd.engines.base import EngineSpec
 from inferd.engines.native.kv_spec import NUMBER_TYPES
 from inferd.engines.native.parameters import read_config, read_headers
 from inferd.engines.native.sizes import Shape, pick_dtype, read_shape
-from inferd.engines.native.start import start
+from inferd.engines.native.start import slot_bytes, start
 from inferd.errors import StartError
 from tests.engines.native import tiny, tiny_fallback
 
@@ -38,6 +38,8 @@ def test_a_native_model_is_exactly_as_large_as_its_config_says(name: str, tmp_pa
         assert getattr(torch, shape.dtype.name) == model.dtype
         assert shape.max_position == model.max_position
         assert shape.vocab_size == model.vocab_size
+        slots = spec.max_adapters * spec.max_adapter_rank
+        assert shape.adapter_bytes * slots == slot_bytes(spec, model)
 
 
 @pytest.mark.parametrize("name", NAMED_AS_USUAL)

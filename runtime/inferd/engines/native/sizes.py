@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from inferd.engines.native.adapters.base import EMBEDDING, HEAD
+from inferd.engines.native.adapters.sites import sites
 from inferd.engines.native.architectures import architecture_name, parse_config, supports
-from inferd.engines.native.decoder_config import DecoderConfig, LayerSpec
+from inferd.engines.native.decoder_config import DecoderConfig
 from inferd.engines.native.decoder_weights import parameters
 from inferd.engines.native.kv_spec import NUMBER_TYPES, Dtype, KVSpec
 from inferd.errors import StartError
@@ -35,7 +37,7 @@ class Shape:
     max_position: int  # 0 where the config does not tell
     vocab_size: int
     token_bytes: int  # that a step's activations take at most per token
-    adapter_bytes: int  # per unit of rank, of all of a layer's projections; 0: takes no adapters
+    adapter_bytes: int  # per unit of rank, of all projections; 0: it takes no adapters
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -74,7 +76,7 @@ def read_shape(
         max_position=decoder.max_position,
         vocab_size=decoder.vocab_size,
         token_bytes=_token_bytes(decoder, served),
-        adapter_bytes=served.itemsize * sum(_adapted(decoder, each) for each in decoder.layers),
+        adapter_bytes=served.itemsize * _adapted(decoder),
     )
 
 
@@ -110,11 +112,11 @@ def stored_bytes(headers: Iterable[TensorInfo], dtype: Dtype | None) -> int:
     )
 
 
-def _adapted(config: DecoderConfig, layer: LayerSpec) -> int:
-    """Elements that an adapter of rank 1 adds to all projections of one layer."""
-    hidden, inner = config.hidden_size, config.intermediate_size
-    attention = 3 * hidden + config.q_size + 2 * config.kv_size + config.q_size + hidden
-    return attention + (0 if layer.moe else 3 * (hidden + inner))
+def _adapted(config: DecoderConfig) -> int:
+    """Elements that an adapter of rank 1 adds to every projection; embedding and head, which few
+    adapters change, are not counted."""
+    found = sites(config).values()
+    return sum(each.inputs + each.width for each in found if each.key not in (EMBEDDING, HEAD))
 
 
 def _token_bytes(config: DecoderConfig, dtype: Dtype) -> int:

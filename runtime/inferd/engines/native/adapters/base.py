@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # a plan asks what can be adapted, and does without torch
+    import torch
 
-from inferd_kernels.lora import LoraModule
+    from inferd_kernels.lora import LoraModule
 
 EMBEDDING, HEAD = "embedding", "head"
 EMBEDDING_PATH, HEAD_PATH = "model.embed_tokens", "lm_head"
