@@ -44,10 +44,15 @@ Plan = list[tuple[Candidate, SleepLevel]]
 
 @dataclass(slots=True)
 class Options:
-    """Who could sleep at `now`. Idle ones stand by their last use, busy ones by their first."""
+    """Who could sleep at `now`. Idle ones stand by their last use, busy ones by their first.
+
+    Args:
+        quantum, least: see `residency.Limits`.
+    """
 
     now: float
     quantum: float
+    least: float
     later: float = math.inf  # when the next of the others will have had its time
     _idle: list[tuple[float, Candidate]] = field(default_factory=list)
     _busy: list[tuple[float, Candidate]] = field(default_factory=list)
@@ -57,9 +62,10 @@ class Options:
         if any(each.loading for each in held):
             return
         asleep = all(each.asleep for each in held)
-        unused = usage.last_used < usage.resident_since  # those it woke for have yet to come
-        due = usage.resident_since + self.quantum
-        if not asleep and (usage.in_flight or unused) and self.now < due:
+        unused = usage.last_used < usage.resident_since
+        term = self.quantum if usage.in_flight or unused else self.least
+        due = usage.resident_since + term
+        if not asleep and self.now < due:
             self.later = min(self.later, due)
         elif usage.in_flight and not asleep:
             self._busy.append((usage.resident_since, self._candidate(usage, held, "had its time")))

@@ -79,7 +79,8 @@ class Room(Protocol):
 class Limits:
     """Seconds."""
 
-    quantum: float = 10.0  # so long a model that serves stays, whoever asks
+    quantum: float = 10.0  # so long a model stays that serves, or is about to, whoever asks
+    least: float = 2.0  # and one that woke, though it be idle: waking costs more than waiting
     drain: float = 60.0  # so long what it runs may take to end, once it has to go
     wait: float = 300.0  # so long an `acquire` may take in all
 
@@ -239,7 +240,7 @@ class Residency:
 
     def _options(self, owner: str, now: float, failed: Collection[str]) -> Options:
         """Who could sleep for `owner` at `now`; `math.inf` is when all have had their time."""
-        options = Options(now, self._limits.quantum)
+        options = Options(now, self._limits.quantum, self._limits.least)
         for name in sorted(self._ledger.owners - {owner, *failed, *self._evicting}):
             tenant, held = self._tenants.get(name), self._ledger.of(name)
             if tenant is not None:

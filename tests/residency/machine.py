@@ -8,7 +8,8 @@ from inferd.ledger import HOST, Ledger, Need, Reservation
 from inferd.messages import MemoryUse, SleepLevel
 from inferd.residency import Eviction, Limits, Residency
 
-LIMITS = Limits(quantum=10, drain=60, wait=300)
+QUANTUM = 10
+LIMITS = Limits(quantum=QUANTUM, least=0, drain=60, wait=300)
 
 
 class ManualClock:

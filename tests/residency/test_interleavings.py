@@ -17,7 +17,7 @@ from inferd.residency import Limits
 from tests.residency.machine import Machine, Model, settle
 
 BUDGETS = {"cpu": 30, "cuda:0": 20}
-LIMITS = Limits(quantum=10, drain=20, wait=100)
+LIMITS = Limits(quantum=10, least=2, drain=20, wait=100)
 NEEDS = (  # two of the host's models fit, of the device's one and a half; the last one never
     ("a", "cpu", Need(weights=6, kv_cache=4, process=1)),
     ("b", "cpu", Need(weights=9, kv_cache=2, workspace=1, process=1)),
@@ -157,7 +157,7 @@ def test_traffic_on_more_models_than_fit_is_all_served(seed: int) -> None:
         (random.choice(("open", "open", "close", "advance")), random.randrange(5), 3)
         for _ in range(300)
     ]
-    patient = Limits(quantum=10, drain=math.inf, wait=math.inf)
+    patient = Limits(quantum=10, least=2, drain=math.inf, wait=math.inf)
     world = asyncio.run(play(steps, patient))
     assert world.refused == 0
     assert world.served == sum(action == "open" for action, _, _ in steps)

@@ -8,7 +8,8 @@ import pytest
 
 from inferd.errors import EngineError, StartError
 from inferd.ledger import Need
-from tests.residency.machine import LIMITS, Machine, Model, settle
+from inferd.residency import Limits
+from tests.residency.machine import LIMITS, QUANTUM, Machine, Model, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -96,13 +97,26 @@ async def test_one_that_woke_is_not_evicted_before_it_served() -> None:
     assert there.told() == [("a", 2), ("b", 2)]
 
 
+async def test_one_that_is_idle_for_a_moment_stays_for_a_while() -> None:
+    there = Machine({"cpu": 6}, Limits(quantum=10, least=2))
+    a, b = there.model("a", SIX), there.model("b", SIX)
+    await there.serve(a)
+    await there.clock.advance(1)
+    waiting = asyncio.ensure_future(b.open())
+    await settle()
+    await there.serve(a)
+    assert not waiting.done()
+    await there.clock.advance(1)
+    assert waiting.done()
+
+
 async def test_a_busy_model_goes_after_its_quantum_and_its_requests_end_first() -> None:
     there = machine(6)
     a, b = there.model("a", SIX), there.model("b", SIX)
     await a.open()
     waiting = asyncio.ensure_future(b.open())
     await settle()
-    await there.clock.advance(LIMITS.quantum - 1)
+    await there.clock.advance(QUANTUM - 1)
     late = asyncio.ensure_future(a.open())  # within the quantum, so it is served
     await settle()
     assert late.done()
@@ -118,7 +132,7 @@ async def test_a_busy_model_goes_after_its_quantum_and_its_requests_end_first() 
     assert waiting.done()
     assert not too_late.done()
     assert there.evictions[0].why == "had its time"
-    await there.clock.advance(LIMITS.quantum)
+    await there.clock.advance(QUANTUM)
     b.close()
     await settle()
     assert too_late.done()  # and so they take turns
@@ -130,7 +144,7 @@ async def test_one_that_does_not_end_its_work_keeps_its_place() -> None:
     await a.open()
     waiting = asyncio.ensure_future(b.open())
     await settle()
-    await there.clock.advance(LIMITS.quantum)
+    await there.clock.advance(QUANTUM)
     await there.clock.advance(LIMITS.drain)
     with pytest.raises(StartError, match="a did not end its work in 60 s"):
         await waiting
@@ -145,7 +159,7 @@ async def test_room_that_comes_otherwise_ends_the_draining() -> None:
     await b.open()
     waiting = asyncio.ensure_future(c.open())
     await settle()
-    await there.clock.advance(LIMITS.quantum)
+    await there.clock.advance(QUANTUM)
     assert b.reservation is not None
     b.reservation.release()
     await settle()
@@ -219,7 +233,7 @@ async def test_a_waiter_that_leaves_while_another_drains_lets_that_go_on() -> No
     await a.open()
     waiting = asyncio.ensure_future(b.open())
     await settle()
-    await there.clock.advance(LIMITS.quantum)
+    await there.clock.advance(QUANTUM)
     waiting.cancel()
     await settle()
     await a.open()
@@ -276,7 +290,7 @@ async def test_another_instance_of_a_model_evicts_only_idle_ones() -> None:
     spare.release()
     busy = there.model("busy", SIX)
     await busy.open()
-    await there.clock.advance(LIMITS.quantum)
+    await there.clock.advance(QUANTUM)
     with pytest.raises(StartError):
         await there.residency.acquire(model, "1", "cpu", SIX)
     assert busy.awake
