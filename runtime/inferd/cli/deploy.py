@@ -227,7 +227,7 @@ def _name_of(source: str) -> str:
 def _listed(client: Client, status: str | None = None) -> list[Status]:
     query = {"status": status} if status else None
     listed: Any = client.call("GET", "/deploy/list", query=query)
-    return list(listed)
+    return [each for each in listed if each["type"] != "lora"]  # `inferd adapters` has those
 
 
 def _path(client: Client, deployment: str) -> str:
