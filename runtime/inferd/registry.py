@@ -193,12 +193,13 @@ class Registry:
         """As `resolve`, after waiting for what is on its way to run, for at most `timeout`
         seconds. Raises what `resolve` raises."""
         entry, version = self._answering(model)
-        try:
-            async with asyncio.timeout(timeout):
-                while not entry.required and entry.state in COMING:
-                    await entry.moved()
-        except TimeoutError:
-            pass  # it is still coming, which is told
+        if entry.state in COMING and not entry.required:
+            try:
+                async with asyncio.timeout(timeout):
+                    while entry.state in COMING:
+                        await entry.moved()
+            except TimeoutError:
+                pass  # it is still coming, which is told
         return self._checked(entry, version)
 
     def replacement(self, model: str) -> str:

@@ -53,24 +53,20 @@ _log = logging.getLogger("inferd.wiring")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """One daemon's."""
+class Assembly:
+    """What the daemon starts, asks and ends."""
 
-    registry: Registry
-    admission: Admission
-    metrics: Metrics
+    store: Store
     auth: Auth
     paths: PathPolicy
-    store: Store
-    ledger: Ledger
-    residency: Residency
+    admission: Admission
     adapters: Adapters
     deployments: Deployments
     service: Service
     app: ASGIApp
 
 
-def assemble(config: ServeConfig, state: Path) -> Parts:
+def assemble(config: ServeConfig, state: Path) -> Assembly:
     """The parts; what outlives the daemon is in the folder `state`.
 
     Raises:
@@ -122,20 +118,7 @@ def assemble(config: ServeConfig, state: Path) -> Parts:
         paths=paths,
         cors_origins=config.cors_origin,
     )
-    return Parts(
-        registry,
-        admission,
-        metrics,
-        auth,
-        paths,
-        store,
-        ledger,
-        residency,
-        adapters,
-        deployments,
-        service,
-        app,
-    )
+    return Assembly(store, auth, paths, admission, adapters, deployments, service, app)
 
 
 class Models:
@@ -220,7 +203,7 @@ def path_policy(config: ServeConfig) -> PathPolicy:
 
 
 def spec_of(config: ServeConfig) -> DeploySpec:
-    """The command line's model as a deployment. Raises `StartError`."""
+    """The command line's model as a deployment."""
     name, *aliases = served_names(config)
     folder = Path(config.model).expanduser()
     is_local = config.model != DEMO and folder.exists()

@@ -62,6 +62,17 @@ async def test_no_token_is_stored(tmp_path: Path) -> None:
     assert "very-secret" not in stored(tmp_path)
 
 
+async def test_the_commit_takes_the_place_of_a_branch() -> None:
+    async with deployments() as site:
+        site.models.reading.error = StartError("bad_weights", "Damaged")
+        created = await site.deployments.create(spec(model="hub/model@main"))
+        await site.until(created.deploy_id, "failed")
+        site.models.reading.error = None
+        await site.deployments.start(created.deploy_id)
+        await site.until(created.deploy_id, "running")
+        assert site.models.fetched == [("hub/model@main", None, None), ("hub/model", COMMIT, None)]
+
+
 async def test_what_was_on_its_way_comes_again(tmp_path: Path) -> None:
     async with deployments(url(tmp_path)) as site:
         site.models.fetching.open.clear()

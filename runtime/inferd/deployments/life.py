@@ -78,13 +78,12 @@ class Life:
 
     # ------------------------------------------------------------ up
 
-    def begin(self, token: str | None) -> asyncio.Task[None]:
-        """Come to run. The task ends when it runs, has failed, or is to stop; never raises."""
+    def begin(self, token: str | None) -> None:
+        """Come to run, or to fail; `outcome` waits for it."""
         assert self.entry.state == "initializing"
         self.wanted = "running"
         name = f"deploy-{self.entry.name}"
         self._coming = asyncio.create_task(self._come(token), name=name)
-        return self._coming
 
     @property
     def begun(self) -> bool:
@@ -135,6 +134,8 @@ class Life:
             else:
                 return known
         fetch, model, revision = self._means.fetch, self.spec.model, self._commit
+        if revision != self.spec.revision:  # the commit that was found takes the place of a branch
+            model = model.partition("@")[0]
         unwanted = threading.Event()
         loop = asyncio.get_running_loop()
 
@@ -264,8 +265,9 @@ class Life:
                 await self._adapters.detach(self.entry.deployment)
             if self._engine is not None:
                 await self._engine.close()
-        finally:
-            self.entry.deployment = self._engine = self._releasing = None
+        except Exception as error:
+            told(error, _log, f"{self.entry.name} did not end well")
+        self.entry.deployment = self._engine = self._releasing = None
 
     async def _keep(self) -> None:
         """Save what has happened already; a database that fails is told in the log."""
