@@ -40,14 +40,14 @@ class HubServer:
     Attributes:
         tokens: those of known users; another one is refused wherever it is sent.
         requests: as `METHOD path`, with the header `Range` behind them where there was one.
-        broken: whether it answers with status 500.
+        broken: the status with which it answers all requests; 0: as it should.
     """
 
     endpoint: str = ""
     repos: dict[str, Repo] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=lambda: {"hf_secret", "hf_other"})
     requests: list[str] = field(default_factory=list)
-    broken: bool = False
+    broken: int = 0
 
 
 @contextmanager
@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self.hub.repos.get(name)
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if self.hub.broken:
-            self._refuse(500, "")
+            self._refuse(self.hub.broken, "")
         elif token and token not in self.hub.tokens:
             self._refuse(401, "", "Invalid credentials in Authorization header")
         elif repo is None or (repo.private and token != repo.token):

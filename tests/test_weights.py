@@ -276,8 +276,14 @@ def test_the_cache_serves_nobody_whom_the_hub_refuses(
         for stranger in (hub, replace(hub, token="hf_other")):
             error = failure(model, hub=stranger)
             assert error.code == {"gated": "forbidden", "private": "not_found"}[kind]
-    server.broken = True  # nobody can say who may read
+    server.broken = 500  # nobody can say who may read
     assert resolve("org/mine", hub=owner) == found
+
+
+def test_a_hub_that_is_too_busy_does_not_keep_what_is_cached(server: HubServer, hub: Hub) -> None:
+    found = resolve("org/name", hub=hub)
+    server.broken = 429
+    assert resolve("org/name", hub=hub) == found
 
 
 def test_a_wrong_token_is_said_to_be_wrong_and_not_repeated(hub: Hub) -> None:

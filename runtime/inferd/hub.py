@@ -28,6 +28,7 @@ WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*"
 # Folders hold other formats' copies of the weights; Mistral's `consolidated` is a second copy.
 UNWANTED = ["*/*", "consolidated*.safetensors", "*.py"]
 
+_REFUSALS = (401, 403, 404, 410, 451)
 _TRIES = 5  # each but the first only after one that brought bytes
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -91,7 +92,7 @@ def _files(repo: str, revision: str | None, hub: Hub) -> list[str] | None:
     try:
         found = HfApi(endpoint=hub.endpoint, token=hub.token).model_info(repo, revision=revision)
     except HfHubHTTPError as error:
-        if error.response.status_code < 500:  # a refusal, which the cache must not get around
+        if error.response.status_code in _REFUSALS:  # the cache must not get around it
             raise translate(error, repo, revision) from error
         return None
     except Exception:  # the download asks again; it may have a cached copy, or says why not
