@@ -75,6 +75,15 @@ STATS = EngineStats(
 )
 
 
+async def test_an_engine_that_sleeps_takes_requests() -> None:
+    metrics, engine = Metrics(), Engine(EngineStats(running=3))
+    engine.state = "asleep"
+    metrics.watch(lambda: [("m", engine)])
+    samples = await scrape(metrics)
+    assert value(samples, "inferd_engine_ready") == 1
+    assert not [name for name, _ in samples if name == "vllm:num_requests_running"]
+
+
 async def test_engine_gauges_are_read_at_the_scrape() -> None:
     metrics = Metrics()
     metrics.watch(lambda: [("m", Engine(STATS))])

@@ -284,8 +284,8 @@ class _Reading:
 
 
 async def _read(model: str, engine: StatsSource) -> _Reading:
-    if engine.state != "ready":
-        return _Reading(model, ready=False, info=None, stats=None)
+    if engine.state != "ready":  # one that sleeps takes requests, and wakes for them
+        return _Reading(model, ready=engine.state == "asleep", info=None, stats=None)
     try:
         stats = await asyncio.wait_for(engine.stats(), _STATS_SECONDS)
         return _Reading(model, ready=True, info=engine.info, stats=stats)
