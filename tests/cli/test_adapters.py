@@ -78,7 +78,7 @@ def test_trials(site: Site) -> None:
     ok(site, "stop-trial", "pirate")
     assert says(site, "pirate") == "A"
     ok(site, "canary", "pirate", "./b", "--percent", "1")
-    assert "pirate" in ok(site, "promote", "pirate")
+    assert "pirate is now what its candidate was" in ok(site, "promote", "pirate")
     assert says(site, "pirate") == "B"
     assert "scores 0.5 of the replies" in ok(site, "shadow", "pirate", "./a", "--fraction", "0.5")
 

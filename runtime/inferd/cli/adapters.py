@@ -142,10 +142,10 @@ def canary(name: str, percent: float, url: str, api_key: str, **source: Any) -> 
 @click.argument("name")
 @client_options
 def promote(name: str, url: str, api_key: str) -> None:
-    """Let NAME's canary answer all of its requests."""
+    """Let NAME's canary, or else its shadow, answer all of its requests."""
     with _about(name, url, api_key) as (client, path):
         status = client.call("POST", f"{path}/promote")
-    _say(status, "has its canary's place taken")
+    _say(status, "is now what its candidate was")
 
 
 @command.command("shadow")

@@ -153,7 +153,7 @@ def routes(parts: Parts) -> list[ApiRoute]:
         body=Canary,
         example=source | {"percent": 10},
     )
-    promote = described("Let an adapter's canary take its place")
+    promote = described("Let an adapter's canary, or else its shadow, take its place")
     shadow = described(
         "Score some of an adapter's replies with a candidate",
         body=Shadow,
