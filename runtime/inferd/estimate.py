@@ -31,7 +31,9 @@ from inferd.units import human_bytes
 from inferd.weights import TensorInfo
 
 PROCESS_BYTES = 160 << 20
-"""Of a child process on a CPU: interpreter, torch and tokenizer; 157 MB were measured."""
+"""Of a child process on a CPU: interpreter, torch and tokenizer; so much was measured."""
+TRANSFORMERS_BYTES = 96 << 20
+"""What transformers adds to that, where its code runs the model."""
 CONTEXT_BYTES = 640 << 20
 """Of a GPU: CUDA's context, kernels and cuBLAS's workspaces, until it was measured."""
 GPU_HOST_BYTES = 1 << 30
@@ -169,7 +171,8 @@ class _Sizing:
             shape = dataclasses.replace(shape, kv_specs=kv_specs, max_position=max_position)
         slots = spec.max_adapters * spec.max_adapter_rank * shape.adapter_bytes
         pool = min(spec.adapter_host_bytes, slots)
-        process = PROCESS_BYTES if on_cpu else CONTEXT_BYTES
+        own = PROCESS_BYTES + (0 if shape.runner == "native" else TRANSFORMERS_BYTES)
+        process = own if on_cpu else CONTEXT_BYTES
         self.shape = shape
         self._spec = replace(spec, adapter_host_bytes=pool) if pool else spec
         self._on_cpu = on_cpu
