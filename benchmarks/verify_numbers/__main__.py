@@ -60,7 +60,7 @@ class Row:
         return within and self.greedy_is_the_same
 
     def __str__(self) -> str:
-        line = f"{self.case:24}{self.runner:14}"
+        line = f"{self.case:30}{self.runner:14}"
         for one in self.trials.values():
             prompt = "-" if isnan(one.prompt) else f"{one.prompt:.0e}"
             mark = "" if one.worst <= TOLERANCE else " !"
@@ -91,7 +91,7 @@ def main() -> int:
     silence.disable_progress_bar()
     torch.set_num_threads(1)
     print(f"largest |Δ logprob| (prompt, output) against transformers; allowed: {TOLERANCE:g}")
-    print(f"{'model':24}{'runner':14}" + "".join(f"{name:>18}" for name in TRIALS) + "  greedy")
+    print(f"{'model':30}{'runner':14}" + "".join(f"{name:>18}" for name in TRIALS) + "  greedy")
     rows = []
     for cases, build in KINDS:
         for case in cases:

@@ -37,7 +37,7 @@ NATIVE = (
     "mixtral",
     "qwen3-moe",
 )
-ADAPTED = ("llama", "qwen3", "gemma3", "phi3")
+ADAPTED = ("qwen3", "gemma3", "phi3")
 FALLBACK = ("llama", "gpt2", "cohere2", "deepseek-v3")
 BUILD = {
     "native": subjects.native,

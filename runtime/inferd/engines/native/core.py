@@ -67,6 +67,8 @@ class NativeCore:
         clock: seconds, monotonic.
         load_s: how long loading took, for `info`.
         grammars: compiles them; without it they are refused.
+        max_adapter_rank: adapters of larger ranks are refused.
+        adapter_host_bytes: of adapters in host memory; `config.max_adapters` are in slots.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class NativeCore:
         max_adapter_rank: int = 64,
         adapter_host_bytes: int = 1 << 30,
     ) -> None:
+        why_not = "" if config.max_adapters else "this engine takes no adapters (--max-adapters 0)"
         if model.adaptable is None:
+            why_not = f"{model.architecture} runs on {model.runner}'s code, without adapters"
             config = replace(config, max_adapters=0)
         self._model = model
         self._config = config
@@ -98,14 +102,14 @@ class NativeCore:
             reader(model, max_adapter_rank) if config.max_adapters else None,
             host_bytes=adapter_host_bytes,
             evict=self._evict,
+            why_not=why_not,
         )
         self._intake = Intake(grammars, self._adapters, clock, config.max_queue_requests)
         self._clock = clock
         self._timelines: dict[str, Timeline] = {}
         self._prompt_tokens = self._output_tokens = 0
-        info = describe(model, config, load_s)
         rank = max_adapter_rank if config.max_adapters else 0
-        self._info = changed(info, max_adapter_rank=rank)
+        self._info = describe(model, config, load_s, rank)
         self._info = changed(self._info, memory=self._memory(fresh=True))
 
     @property
@@ -162,7 +166,7 @@ class NativeCore:
         return self._adapters.news()
 
     def sleep(self) -> Slept:
-        assert not self.busy, "something runs or waits"
+        assert not (self._scheduler.has_work or len(self._intake)), "a request runs or waits"
         self._scheduler.forget_all()
         self._slots.clear_all()
         self._batcher.kv_cache = ()

@@ -53,7 +53,7 @@ class MemoryGauge:
         return process_bytes()
 
 
-def describe(model: Model, config: SchedulerConfig, load_s: float) -> EngineInfo:
+def describe(model: Model, config: SchedulerConfig, load_s: float, max_rank: int) -> EngineInfo:
     """What stays as it is while the engine runs."""
     return EngineInfo(
         engine="native",
@@ -71,6 +71,7 @@ def describe(model: Model, config: SchedulerConfig, load_s: float) -> EngineInfo
         kv_cache_bytes=kv_bytes(model, config),
         load_s=load_s,
         max_adapters=config.max_adapters,
+        max_adapter_rank=max_rank,
     )
 
 

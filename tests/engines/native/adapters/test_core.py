@@ -144,13 +144,23 @@ def test_what_does_not_fit_fails_its_requests_and_nothing_else(
 
 
 def test_models_that_take_none(model: Decoder, adapters: dict[str, Path]) -> None:
-    hashes = NativeCore(HashModel(), make(model)._config)
-    assert hashes.info.max_adapters == hashes.info.max_adapter_rank == 0
-    for core in (hashes, make(model, max_adapters=0)):
+    config = SchedulerConfig(
+        max_batch_size=8,
+        max_batch_tokens=64,
+        num_blocks=60,
+        block_size=4,
+        max_model_len=100,
+        max_adapters=2,
+    )
+    hashes = NativeCore(HashModel(), config)
+    none = make(model, max_adapters=0)
+    for core, why in ((hashes, "Hash runs on hash's code"), (none, "--max-adapters 0")):
+        assert core.info.max_adapters == core.info.max_adapter_rank == 0
         core.load_adapter(LoadAdapter("g0", str(adapters["g0"])))
         [failed] = core.adapter_news()
         assert isinstance(failed, AdapterFailed)
         assert failed.code == "unsupported"
+        assert why in failed.message
         assert not core.busy
         [fail] = core.submit(ask("a", "g0"))
         assert isinstance(fail, Fail)
@@ -380,6 +390,20 @@ def test_sleep_gives_memory_back_and_forgets_no_adapter(
     assert core.stats().adapter_loads == 2
 
 
+def test_sleep_while_an_adapter_is_read(
+    model: Decoder, adapters: dict[str, Path], expected: Expected
+) -> None:
+    core = make(model)
+    core.load_adapter(LoadAdapter("g0", str(adapters["g0"])))
+    core.submit(ask("a", "g0"))
+    core.step()
+    core.abort("a")
+    core.sleep()
+    drive_out(core)
+    core.wake()
+    assert tokens_of(core, ask("b", "g0")) == expected((5, 6, 7), "g0")[:6]
+
+
 OPERATIONS = st.lists(
     st.one_of(
         st.tuples(st.just("load"), st.integers(0, 3)),
@@ -433,7 +457,7 @@ class Player:
             self._take(self.core.step() if self.core.busy else ())
 
     def rest(self) -> None:
-        if not self.core.busy:
+        if not (self.core.stats().running or self.core.stats().waiting):
             self.core.sleep()
             self.core.wake()
 

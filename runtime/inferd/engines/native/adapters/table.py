@@ -16,7 +16,7 @@ from pathlib import Path
 
 from inferd.engines.base import AdapterNews
 from inferd.engines.native.adapters.reading import Adapter, Factors
-from inferd.engines.native.adapters.unfit import Unfit, unsupported
+from inferd.engines.native.adapters.unfit import Unfit
 from inferd.errors import EngineError, InferdError, InvalidRequest
 from inferd.messages import AdapterDropped, AdapterFailed, AdapterInfo, LoadAdapter
 from inferd.units import human_bytes
@@ -48,9 +48,10 @@ class Adapters:
     """All calls come from the engine's thread.
 
     Args:
-        read: None where the model takes no adapters; `runner` is then whom to name.
+        read: None where the engine takes no adapters.
         host_bytes: of adapters in host memory.
         evict: an adapter is about to leave host memory: it is to leave its slot before.
+        why_not: why it takes none, for whoever tries to load one.
     """
 
     def __init__(
@@ -59,10 +60,10 @@ class Adapters:
         *,
         host_bytes: int,
         evict: Callable[[str], None],
-        runner: str = "native",
+        why_not: str = "",
     ) -> None:
         self._read = read
-        self._runner = runner
+        self._why_not = why_not
         self._capacity = host_bytes
         self._evict = evict
         self._generations: OrderedDict[str, Generation] = OrderedDict()  # last used last
@@ -95,8 +96,7 @@ class Adapters:
         """Hold a generation. One that is held already is told of again."""
         name, held = load.adapter, self._generations.get(load.adapter)
         if self._read is None:
-            unfit = unsupported(f"the {self._runner} runner takes no adapters")
-            self._news.append(AdapterFailed(name, unfit.code, unfit.message))
+            self._news.append(AdapterFailed(name, "unsupported", self._why_not))
         elif held is None:
             self._generations[name] = Generation(Path(load.folder))
             self._queue.append(name)
