@@ -166,7 +166,8 @@ class NativeCore:
         return self._adapters.news()
 
     def sleep(self) -> Slept:
-        assert not (self._scheduler.has_work or len(self._intake)), "a request runs or waits"
+        assert not self._scheduler.has_work, "a request is with the scheduler"
+        assert not len(self._intake), "a request waits"
         self._scheduler.forget_all()
         self._slots.clear_all()
         self._batcher.kv_cache = ()
