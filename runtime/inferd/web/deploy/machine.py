@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import get_args
 
 import pynvml
 
-from inferd.web.deploy.schema import GPUS, OTHER
+from inferd.web.deploy.schema import OTHER, Gpu
 
 CPU = "cpu"
 
-_WORDS = {name: re.compile(rf"\b{re.escape(name.partition('-')[0])}\b") for name in GPUS}
+_WORDS = {
+    name: re.compile(rf"\b{re.escape(name.partition('-')[0])}\b")
+    for name in get_args(Gpu)
+    if name != OTHER
+}
 _LEAST_SHARE = 0.9  # of the memory in the name: an A100 with 40 GB is not one with 80
 
 

@@ -11,20 +11,6 @@ from inferd.deployments.spec import MAX_INSTANCES
 from inferd.lifecycle import Failure, State
 from inferd.web.bounds import said
 
-GPUS = (
-    "L4-24GB",
-    "L40S-48GB",
-    "A100-80GB",
-    "H100-80GB",
-    "H200-141GB",
-    "B200-180GB",
-    "B300-270GB",
-    "RTXPRO6000-96GB",
-)
-"""As DeepInfra names them."""
-
-OTHER = "other"
-
 Gpu = Literal[
     "L4-24GB",
     "L40S-48GB",
@@ -36,6 +22,9 @@ Gpu = Literal[
     "RTXPRO6000-96GB",
     "other",
 ]
+"""DeepInfra's names."""
+
+OTHER: Gpu = "other"
 
 _NAME = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$"  # a colon would begin a version
 _PRINTABLE = r"^[!-~]+$"  # it goes into a header
