@@ -126,6 +126,8 @@ class Streams:
             async with AsyncExitStack() as every:
                 while self._open:
                     every.push_async_exit(self._open.popitem()[1])
+            if self._abort is not None and self._abort is not asyncio.current_task():
+                await asyncio.wait({self._abort})
 
     async def _pump(self, index: int, events: AsyncIterator[Event]) -> None:
         try:

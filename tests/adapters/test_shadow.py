@@ -111,6 +111,7 @@ async def test_ending_it_ends_what_is_being_scored(tmp_path: Path, end: str, tur
                 assert (await here.ask("a"))[1] == (2, 2, 2)
             case "unload":
                 assert await here.adapters.unload("a", wait=True) is None
+                assert (await here.engine.stats()).adapters_held == 0
             case "forget":
                 await here.adapters.forget("echo")
                 await here.engine.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inferd.adapters.library import CONFIG, TENSORS, Library, generation_of
-from inferd.adapters.source import Source, stage
+from inferd.adapters.source import Source, Stager
 from inferd.errors import Forbidden, InvalidRequest
 from inferd.hub import Hub
 from tests import hub_server
@@ -49,7 +49,7 @@ def library(tmp_path: Path) -> Library:
 async def test_a_repository_is_fetched_and_its_commit_told(
     text: str, library: Library, hub: Hub, server: HubServer, adapter: Path
 ) -> None:
-    staged, commit = await stage(library, hub, Source(text))
+    staged, commit = await Stager(library, hub).stage(Source(text))
     assert (staged.generation, commit) == (generation_of(adapter), COMMIT)
     assert {each.name for each in staged.folder.iterdir()} == {CONFIG, TENSORS}
     assert not any(each.is_symlink() for each in staged.folder.iterdir())
@@ -58,11 +58,11 @@ async def test_a_repository_is_fetched_and_its_commit_told(
 
 async def test_a_token_counts_for_one_load_and_is_not_shown(library: Library, hub: Hub) -> None:
     with pytest.raises(Forbidden) as raised:
-        await stage(library, hub, Source("org/gated"))
+        await Stager(library, hub).stage(Source("org/gated"))
     assert raised.value.param == "source"
     source = Source("org/gated", token="hf_secret")
     assert "hf_secret" not in repr(source)
-    assert (await stage(library, hub, source))[1] == COMMIT
+    assert (await Stager(library, hub).stage(source))[1] == COMMIT
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ async def test_what_cannot_be_had_names_the_field(
     text: str, revision: str | None, said: str, param: str, library: Library, hub: Hub
 ) -> None:
     with pytest.raises(InvalidRequest, match=said) as raised:
-        await stage(library, hub, Source(text, revision))
+        await Stager(library, hub).stage(Source(text, revision))
     assert raised.value.param == param

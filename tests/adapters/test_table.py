@@ -189,6 +189,18 @@ async def test_unloading_leaves_nothing(tmp_path: Path) -> None:
             await here.ask("a")
 
 
+@pytest.mark.parametrize("deadline", [-1, float("nan"), float("inf")])
+async def test_deadlines_are_checked_before_anything_happens(
+    tmp_path: Path, deadline: float
+) -> None:
+    async with world(tmp_path) as here:
+        await here.adapters.load("a", here.folder(1))
+        with pytest.raises(InvalidRequest) as raised:
+            await here.adapters.unload("a", deadline=deadline)
+        assert raised.value.param == "deadline"
+        assert here.adapters.status("a").state == "active"
+
+
 async def test_a_restart_knows_the_same(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.adapters.load("a", here.folder(1))

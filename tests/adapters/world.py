@@ -241,5 +241,5 @@ async def nothing_leaks(here: World) -> None:
     assert here.library.generations() == {g for each in records for g in each.generations}
     referred = {g for each in records for g in each.referred()}
     assert (await here.engine.stats()).adapters_held == len(referred)
-    assert not list(here.library.folder("x").parent.glob("incoming-*"))
+    assert not list((here.path / "library").glob("incoming-*"))
     here.adapters.check()

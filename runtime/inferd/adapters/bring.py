@@ -10,7 +10,7 @@ from msgspec import structs
 from inferd.adapters.holdings import Holdings
 from inferd.adapters.library import Library
 from inferd.adapters.records import GenerationRecord
-from inferd.adapters.source import Source, stage
+from inferd.adapters.source import Source, Stager
 from inferd.errors import Unavailable
 from inferd.hub import Hub
 
@@ -24,7 +24,7 @@ class Bringer:
 
     def __init__(self, library: Library, hub: Hub, clock: Callable[[], float]) -> None:
         self._library = library
-        self._hub = hub
+        self._stager = Stager(library, hub)
         self._clock = clock
 
     @asynccontextmanager
@@ -37,7 +37,7 @@ class Bringer:
         Args:
             choose: is told the base that the adapter's config names; "": none.
         """
-        staged, commit = await stage(self._library, self._hub, source)
+        staged, commit = await self._stager.stage(source)
         try:
             holdings = choose(staged.base)
         except BaseException:
@@ -46,6 +46,10 @@ class Bringer:
         self._library.adopt(staged)
         async with self.held(holdings, staged.generation) as known:
             yield structs.replace(known, source=source.text, revision=commit), holdings
+
+    async def settled(self) -> None:
+        """Wait until nothing is copied for anybody, also for those who have left."""
+        await self._stager.settled()
 
     @asynccontextmanager
     async def held(self, holdings: Holdings, generation: str) -> AsyncIterator[GenerationRecord]:

@@ -188,7 +188,7 @@ class Entry:
         """Once draining: revoke what still runs after so many seconds, or earlier if that was
         asked before."""
         loop = asyncio.get_running_loop()
-        when = loop.time() + max(seconds, 0)
+        when = loop.time() + seconds
         if self.drained.is_set() or (self._deadline and self._deadline.when() <= when):
             return
         self._cancel_deadline()

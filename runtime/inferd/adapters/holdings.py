@@ -106,8 +106,8 @@ class Holdings:
         task.add_done_callback(self._drops.discard)
 
     async def settled(self) -> None:
-        """Wait until everything that nobody holds has been dropped."""
-        while self._drops:
+        """Wait until what nobody holds now has been dropped."""
+        if self._drops:
             await asyncio.wait(set(self._drops))
 
     def close(self) -> None:

@@ -62,7 +62,7 @@ class Library:
         folder = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self._root))
         try:
             for name in (CONFIG, TENSORS):
-                shutil.copyfile(source / name, folder / name)
+                _copy(source / name, folder / name)
             return Staged(folder, generation_of(folder), _base(folder))
         except OSError as error:
             self.discard(folder)
@@ -132,6 +132,14 @@ def _add_bytes(digest: Any, stream: Any, tensor: TensorInfo) -> None:
             raise InvalidRequest(f"{TENSORS} is cut short", "source")
         digest.update(chunk)
         left -= len(chunk)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy, and have it on the disk: what is stored of a generation must not outlive its files."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, _CHUNK)
+        writer.flush()
+        os.fsync(writer.fileno())
 
 
 def _framed(data: bytes) -> bytes:

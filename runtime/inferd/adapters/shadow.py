@@ -58,6 +58,7 @@ class Shadow:
         self._current = current
         self._share = Share(trial.percent)
         self._queue: deque[_Job] = deque()
+        self._scoring: _Job | None = None
         self._worker: asyncio.Task[None] | None = None
         self._requests = self._tokens = self._dropped = self._failed = 0
         self._sum = self._sum_abs = self._max_abs = 0.0
@@ -92,6 +93,7 @@ class Shadow:
         """End the comparison; what waits is forgotten, what is being scored is aborted."""
         if self._worker is not None:
             self._worker.cancel()
+        self._scored()
         while self._queue:
             self._let_go(self._queue.popleft())
 
@@ -117,14 +119,14 @@ class Shadow:
     async def _work(self) -> None:
         try:
             while self._queue:
-                job = self._queue.popleft()
+                job = self._scoring = self._queue.popleft()
                 try:
                     await self._score(job)
                 except InferdError as error:
                     self._failed += 1
                     _log.info("a shadow request was not scored: %s", error)
                 finally:
-                    self._let_go(job)
+                    self._scored()
         finally:
             self._worker = None
 
@@ -138,6 +140,11 @@ class Shadow:
         self._sum += sum(changes)
         self._sum_abs += sum(map(abs, changes))
         self._max_abs = max(self._max_abs, *map(abs, changes))
+
+    def _scored(self) -> None:
+        job, self._scoring = self._scoring, None
+        if job is not None:
+            self._let_go(job)
 
     def _let_go(self, job: _Job) -> None:
         for each in (job.served, self.trial.generation):

@@ -13,6 +13,9 @@ from inferd.errors import Forbidden, InvalidRequest, StartError
 from inferd.hub import Hub, download
 from inferd.sources import is_path
 
+_Outcome = tuple[Staged, str | None]
+"""A copy, and the hub's commit."""
+
 _REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -45,29 +48,49 @@ class Source:
         return repo, named or self.revision
 
 
-async def stage(library: Library, hub: Hub, source: Source) -> tuple[Staged, str | None]:
-    """A copy of what `source` names, and the hub's commit; nobody else sees it yet. It works in
-    a thread: when the caller is cancelled, the copy is discarded as soon as the thread is done.
+class Stager:
+    """Copies sources into a library, in threads."""
 
-    Raises:
-        InvalidRequest: it is no adapter, or not to be had; names `source`.
-        Forbidden: the hub's owner of it does not allow it.
-        StartError: it could not be stored.
-    """
-    repo = source.repo()
+    def __init__(self, library: Library, hub: Hub) -> None:
+        self._library = library
+        self._hub = hub
+        self._running: set[asyncio.Future[_Outcome]] = set()
 
-    def work() -> tuple[Staged, str | None]:
-        if repo is None:
-            return library.stage(Path(source.text)), None
-        folder = _fetch(*repo, replace(hub, token=source.token or hub.token))
-        return library.stage(folder), folder.name
+    async def stage(self, source: Source) -> _Outcome:
+        """A copy of what `source` names, and the hub's commit; nobody else sees it yet. When the
+        caller is cancelled, the copy is discarded as soon as its thread is done.
 
-    future = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        future.add_done_callback(lambda done: _discard(library, done))
-        raise
+        Raises:
+            InvalidRequest: there is none, or it is no adapter; names the field.
+            Forbidden: the hub does not give it to this token.
+            StartError: `out_of_disk`.
+        """
+        repo = source.repo()
+
+        def work() -> _Outcome:
+            if repo is None:
+                return self._library.stage(Path(source.text)), None
+            hub = replace(self._hub, token=source.token or self._hub.token)
+            folder = _fetch(*repo, hub)
+            return self._library.stage(folder), folder.name
+
+        future = asyncio.ensure_future(asyncio.to_thread(work))
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(self._discard)
+            raise
+
+    async def settled(self) -> None:
+        """Wait for the threads whose callers have left, too."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+
+    def _discard(self, done: asyncio.Future[_Outcome]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._library.discard(done.result()[0].folder)
 
 
 def _fetch(repo: str, revision: str | None, hub: Hub) -> Path:
@@ -89,8 +112,3 @@ def _check(repo: str, files: Collection[str]) -> None:
         raise StartError("not_found", f"{repo} is not an adapter: it has no {CONFIG}")
     if TENSORS not in files:
         raise StartError("unsupported", f"{repo} has no {TENSORS}; other formats are not loaded")
-
-
-def _discard(library: Library, done: asyncio.Future[tuple[Staged, str | None]]) -> None:
-    if not done.cancelled() and done.exception() is None:
-        library.discard(done.result()[0].folder)

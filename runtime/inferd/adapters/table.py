@@ -16,7 +16,7 @@ from inferd.adapters.library import Library
 from inferd.adapters.lookup import Lookup, no_such
 from inferd.adapters.records import AdapterRecord, AdapterStatus, GenerationRecord
 from inferd.adapters.source import Source
-from inferd.adapters.turns import Turns, check_name, check_percent
+from inferd.adapters.turns import Turns, check_deadline, check_name, check_percent
 from inferd.engines.base import Engine
 from inferd.errors import Conflict, InferdError, Unavailable
 from inferd.hub import Hub
@@ -196,8 +196,10 @@ class Adapters(Lookup):
         Returns:
             the status while it drains; None: nothing of it runs.
         Raises:
-            NotFound
+            NotFound, InvalidRequest
         """
+        if deadline is not None:
+            check_deadline(deadline)
         entry = self._entries.get(name)
         if entry is not None:
             self._records.delete(name)
@@ -250,7 +252,8 @@ class Adapters(Lookup):
             self._forget(entry)
 
     async def settled(self) -> None:
-        """Wait until the engines hold nothing that nobody refers to."""
+        """Wait until the engines hold nothing that nobody refers to, and nothing is copied."""
+        await self._bring.settled()
         for holdings in tuple(self._bases.values()):
             await holdings.settled()
 
@@ -341,7 +344,8 @@ class Adapters(Lookup):
 
     async def _drained(self, entry: Entry) -> None:
         await entry.drained.wait()
-        await self.settled()
+        for holdings in tuple(self._bases.values()):
+            await holdings.settled()
 
     async def _reload(self, entry: Entry, holdings: Holdings) -> None:
         """Load what `entry` refers to; its state says whether that went well."""

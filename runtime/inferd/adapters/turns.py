@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,12 @@ def check_percent(percent: float, param: str) -> None:
     """Raises `InvalidRequest` unless it is a percentage above 0."""
     if not 0 < percent <= 100:
         raise InvalidRequest(f"{param} must be above 0 and at most 100", param)
+
+
+def check_deadline(seconds: float) -> None:
+    """Raises `InvalidRequest` unless that is a time from now."""
+    if not 0 <= seconds < math.inf:
+        raise InvalidRequest("deadline must be a number of seconds, 0 or more", "deadline")
 
 
 class Turns:
