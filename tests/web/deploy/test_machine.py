@@ -27,10 +27,11 @@ def test_a_products_name(product: str, num_bytes: int, name: str) -> None:
 
 
 def test_what_runs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "installed", lambda: ("H100-80GB", "L4-24GB"))
+    gpus = {"cuda:0": "H100-80GB", "cuda:1": "L4-24GB"}
+    monkeypatch.setattr(machine, "installed", lambda: gpus)
     assert machine.running_on("cpu") == "cpu"
     assert machine.running_on("cuda:1") == "L4-24GB"
     assert machine.running_on("cuda") == "H100-80GB"
     assert machine.running_on(None) == "H100-80GB"
-    monkeypatch.setattr(machine, "installed", tuple)
+    monkeypatch.setattr(machine, "installed", dict)
     assert machine.running_on(None) == "cpu"

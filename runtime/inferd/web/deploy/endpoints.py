@@ -146,7 +146,7 @@ class Endpoints:
         return stats_of(self._deployments.get(deploy_id), begin, end, points)
 
     async def gpus(self, exchange: Exchange) -> None:
-        kinds = dict.fromkeys(machine.installed()) or {OTHER: None}
+        kinds = dict.fromkeys(machine.installed().values()) or {OTHER: None}
         configs = [
             GpuConfig(f"1x{kind}", 0.0, available=True, recommended=number == 0)
             for number, kind in enumerate(kinds)

@@ -6,37 +6,20 @@ import re
 from functools import cache
 from typing import get_args
 
-import pynvml
-
+from inferd.engines.gpus import list_gpus
 from inferd.web.deploy.schema import OTHER, Gpu
 
 CPU = "cpu"
 
-_WORDS = {
-    name: re.compile(rf"\b{re.escape(name.partition('-')[0])}\b")
-    for name in get_args(Gpu)
-    if name != OTHER
-}
+_NAMES: tuple[str, ...] = tuple(name for name in get_args(Gpu) if name != OTHER)
+_WORDS = {name: re.compile(rf"\b{re.escape(name.partition('-')[0])}\b") for name in _NAMES}
 _LEAST_SHARE = 0.9  # of the memory in the name: an A100 with 40 GB is not one with 80
 
 
 @cache
-def installed() -> tuple[str, ...]:
-    """A name for each GPU, in the driver's order; none where there is no driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return tuple(
-            name_of(pynvml.nvmlDeviceGetName(each), pynvml.nvmlDeviceGetMemoryInfo(each).total)
-            for each in handles
-        )
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
+def installed() -> dict[str, str]:
+    """CUDA's name of each GPU → the name to ask for; empty where there is none."""
+    return {gpu.device: name_of(gpu.name, gpu.total) for gpu in list_gpus()}
 
 
 def name_of(product: str, num_bytes: int) -> str:
@@ -54,5 +37,4 @@ def running_on(device: str | None) -> str:
     gpus = installed()
     if device == CPU or not gpus:
         return CPU
-    index = int((device or "").partition(":")[2] or 0)
-    return gpus[index] if index < len(gpus) else OTHER
+    return gpus.get(device or "", next(iter(gpus.values())))
