@@ -213,14 +213,14 @@ class ChildProcess:
 
 
 def child_environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """`ours`, with OpenMP's threads told to sleep soon when they wait for each other.
+    """`ours`, with GPUs numbered as the driver does (see `gpus`), and OpenMP's threads told to
+    sleep soon when they wait for each other.
 
     libgomp lets them spin for 300 000 rounds. Where another process wants a core too, they then
     spin their time slice away while the thread that they wait for has none.
     """
-    if "OMP_WAIT_POLICY" in ours:
-        return dict(ours)
-    return {"GOMP_SPINCOUNT": _SPINS, **ours}
+    numbered = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **ours}
+    return numbered if "OMP_WAIT_POLICY" in ours else {"GOMP_SPINCOUNT": _SPINS, **numbered}
 
 
 async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
