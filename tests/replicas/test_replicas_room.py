@@ -23,7 +23,7 @@ NAMES = ("one", "two", "three")
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
     """Room for one and a half of the models."""
-    site = Site(225, Limits(quantum=0.02, drain=10.0, wait=30.0))
+    site = Site(225, Limits(quantum=0.02, least=0.0, drain=10.0, wait=30.0))
     with anyio.fail_after(60):
         yield site
         await site.close()
@@ -84,6 +84,38 @@ async def test_who_leaves_before_there_is_room_displaces_nobody(site: Site) -> N
     assert len(site.evictions) == before
     assert three.state == "ready"
     assert await answer(one) == "abc"
+
+
+async def test_who_waits_for_room_keeps_its_place_when_it_has_to_sleep_deeper(site: Site) -> None:
+    one, two, three = await models(site)
+    await two.sleep(2)
+    async with three.stream(Submit("long", (1,), 300, GREEDY)) as events:
+        await anext(events)
+        first = asyncio.create_task(answer(one))
+        await settle(lambda: one.instances.pending == 1)
+        second = asyncio.create_task(answer(two))
+        await settle(lambda: two.instances.pending == 1)
+        await one.pause()
+        await one.sleep(2)
+        one.resume()
+        assert one.instances.pending == 1
+        order: list[str] = []
+        first.add_done_callback(lambda _: order.append("first"))
+        second.add_done_callback(lambda _: order.append("second"))
+        assert isinstance([event async for event in events][-1], Finish)
+    assert await first == await second == "abc"
+    assert order == ["first", "second"]
+
+
+async def test_put_to_sleep_while_it_wakes_it_wakes_again(site: Site) -> None:
+    one, *_ = await models(site, "load_bytes=100,load_delay=0.01,wake_delay=0.05")
+    waiter = asyncio.create_task(answer(one))
+    for _ in range(3):
+        await settle(lambda: one.in_flight == 1)
+        await one.pause()
+        await one.sleep(2)
+        one.resume()
+    assert await waiter == "abc"
 
 
 async def test_a_model_that_is_starting_is_not_displaced(site: Site) -> None:

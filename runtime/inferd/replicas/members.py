@@ -85,15 +85,17 @@ class Members:
         return self._bringing
 
     async def sleep(self, level: SleepLevel) -> MemoryUse:
-        """Put all to sleep; what is starting is given up. Raises EngineError where one runs
-        something; nothing has changed then."""
-        await self._give_up()
+        """Put all to sleep. One that is starting or waking is given up, but one that waits for
+        room goes on waiting. Raises EngineError where one runs something."""
+        if self.has_room:
+            await self._give_up()
         async with self._moving:
             if busy := sum(each.in_flight for each in self._replicas):
                 raise EngineError(f"{busy} requests run")
-            for replica in self._replicas:
+            started = [each for each in self._replicas if each.state != "new"]
+            for replica in started:
                 replica.state = "asleep"  # all at once: nobody is sent there any more
-            memory = sum_memory([await each.sleep(level) for each in self.all])
+            memory = sum_memory([await each.sleep(level) for each in started])
             self._forget_gone()
             return memory
 
@@ -159,10 +161,9 @@ class Members:
 
     async def _give_up(self) -> None:
         """End a start or a wake that is under way."""
-        while (bringing := self._bringing) is not None:
-            bringing.cancel()
-            await asyncio.wait({bringing})
-            await asyncio.sleep(0)  # its callback
+        if self._bringing is not None:
+            self._bringing.cancel()
+            await asyncio.wait({self._bringing})
 
     def _brought(self, task: asyncio.Task[StartError | None]) -> None:
         self._bringing = None
@@ -170,30 +171,39 @@ class Members:
             self._on_brought(task.result())
 
     async def _bring(self) -> StartError | None:
-        async with self._moving:
-            replica = next((each for each in self._replicas if each.state == "asleep"), None)
-            if replica is None:
-                replica = Replica(str(self._number), self._make(self._spec))
-                self._number += 1
-                self._replicas.append(replica)
-            try:
-                await self._bring_up(replica)
-            except StartError as error:
-                return error
-            except InferdError as error:
-                return StartError("crashed", error.message, log=str(error))
-            finally:
-                if replica.state == "new":  # there was no room
-                    await replica.close()
-                self._forget_gone()
+        replica = next((each for each in self._replicas if each.state == "asleep"), None)
+        if replica is None:
+            replica = Replica(str(self._number), self._make(self._spec))
+            self._number += 1
+            self._replicas.append(replica)
+        try:
+            while not await self._try_bring(replica):
+                pass
+        except StartError as error:
+            return error
+        except InferdError as error:
+            return StartError("crashed", error.message, log=str(error))
+        finally:
+            if replica.state == "new":  # there was no room
+                await replica.close()
+            self._forget_gone()
         return None
 
-    async def _bring_up(self, replica: Replica) -> None:
+    async def _try_bring(self, replica: Replica) -> bool:
+        """Bring it up once it has room. False: it fell asleep anew meanwhile, and lost the room."""
+        self._has_room = False
         reservation = await self._room.acquire(self._tenant, replica.key, self._device, self.need)
         self._has_room = True
-        await replica.bring_up(reservation, self.adapters, self.on_progress)
+        replica.has_room(reservation)
+        async with self._moving:
+            if replica.state == "gone":
+                raise StartError("crashed", "The model could not sleep, and was stopped")
+            if reservation.asleep or not reservation.held:
+                return False
+            await replica.bring_up(self.adapters, self.on_progress)
         self.need = reservation.need
         self.info = self.info or replica.engine.info
+        return True
 
     def _forget_gone(self) -> None:
         self._replicas = [each for each in self._replicas if each.state != "gone"]

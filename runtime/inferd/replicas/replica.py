@@ -43,17 +43,21 @@ class Replica:
         """Whether it will not come back by itself."""
         return self.state in ("ready", "draining") and self.engine.state in ("failed", "closed")
 
+    def has_room(self, reservation: Reservation) -> None:
+        """It may hold this until it sleeps or is gone."""
+        if self.state == "gone":
+            reservation.release()
+        else:
+            self._reservation = reservation
+
     async def bring_up(
-        self,
-        reservation: Reservation,
-        adapters: Mapping[str, LoadAdapter],
-        on_progress: Callable[[Progress], None],
+        self, adapters: Mapping[str, LoadAdapter], on_progress: Callable[[Progress], None]
     ) -> None:
         """Start or wake the engine, and have it hold all `adapters`, which may change meanwhile.
-
-        Raises StartError; it is gone then, and so is its memory.
+        It has room. Raises StartError; it is gone then, and so is its memory.
         """
-        self._reservation = reservation
+        reservation = self._reservation
+        assert reservation is not None
         try:
             if self.state == "new":
                 memory = (await self.engine.start(on_progress)).memory
