@@ -257,6 +257,13 @@ def test_files_that_are_no_safetensors(
     assert WEIGHTS in error.message
 
 
+def test_a_huge_header_is_not_even_parsed(model: Decoder, good: Path, tmp_path: Path) -> None:
+    shutil.copy(good / "adapter_config.json", tmp_path)
+    text = b"{" + b" " * (5 << 20) + b"}"
+    (tmp_path / WEIGHTS).write_bytes(struct.pack("<Q", len(text)) + text)
+    assert "header" in refused(model, tmp_path).message
+
+
 def test_offsets_that_lie(model: Decoder, good: Path, tmp_path: Path) -> None:
     """Two tensors that share bytes, in a file whose length is right."""
     shutil.copy(good / "adapter_config.json", tmp_path)

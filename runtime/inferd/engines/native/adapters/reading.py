@@ -30,6 +30,7 @@ from inferd_kernels.lora import LoraPart, LoraWeights
 
 WEIGHTS = "adapter_model.safetensors"
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
+MAX_HEADER = 4 << 20  # bytes; 150 a tensor. Parsing holds the interpreter's lock
 PREFIX = "base_model.model."
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 SLICE_BYTES = 64 << 20  # of a copy of the base's weights, compared in slices
@@ -108,7 +109,13 @@ def _headers(folder: Path) -> dict[str, TensorInfo]:
             raise unsupported(f"{pickles[0]} is a pickle; only {WEIGHTS} is read")
         raise invalid(f"There is no {WEIGHTS}")
     try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+        if length > MAX_HEADER:
+            raise invalid(f"{WEIGHTS} has a header of {length} bytes, and {MAX_HEADER} are allowed")
         return read_header(file)
+    except OSError as error:
+        raise invalid(f"{WEIGHTS} cannot be read: {error}") from None
     except StartError as error:
         raise invalid(error.message) from None
 
