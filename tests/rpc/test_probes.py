@@ -16,8 +16,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from inferd.admission import Admission
+from inferd.lifecycle import Failure, State
 from inferd.metrics import Metrics
-from inferd.registry import Registry
+from inferd.registry import Entry, Registry
 from inferd.rpc.server import SERVICES
 from inferd.service import Service
 from tests.rpc.rpc_under_test import Rpc, drained, listening, refused, rpc
@@ -59,6 +60,25 @@ async def test_a_server_without_models_is_not_serving() -> None:
     async with listening(service) as server:
         assert await checked(server) == NOT_SERVING
         assert await checked(server, "echo") == NOT_SERVING
+
+
+async def test_a_model_beside_the_required_one_answers_for_itself_alone() -> None:
+    async with rpc() as server:
+        beside = Entry("beside", "0" * 16, 1)
+        server.service.registry.enter(beside)
+        watched = aiter(server.health.Watch(about("beside")))
+        assert (await anext(watched)).status == NOT_SERVING
+        assert await checked(server) == SERVING
+        beside.deployment = server.service.registry.resolve("echo")
+        states: tuple[State, ...] = ("downloading", "deploying", "running")
+        for state in states:
+            beside.move(state)
+        assert (await anext(watched)).status == SERVING
+        beside.move("failed", Failure("crashed", "It ended"))
+        assert (await anext(watched)).status == NOT_SERVING
+        server.service.registry.remove(beside)
+        assert (await anext(watched)).status == UNKNOWN
+        assert await checked(server) == SERVING
 
 
 async def test_watching_tells_each_change() -> None:
