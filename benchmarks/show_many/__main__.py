@@ -90,7 +90,7 @@ async def quiet(client: Client, twin: Path, adapters: list[Adapter]) -> tuple[Re
     host = await client.ledger()
     need = max(each["reserved"] for each in host["holdings"])
     count = len(rehearsal.texts)
-    say(f"heard {count} different replies; a model needs {human_bytes(need)} of memory")
+    say(f"heard {count} replies; a model needs {human_bytes(need)} of memory")
     return rehearsal, need
 
 

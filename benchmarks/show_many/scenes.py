@@ -67,10 +67,10 @@ class Rehearsal:
     def check(self) -> None:
         """Raise SystemExit unless a name's generations and its base say different things."""
         for name, generations in self.generations.items():
-            for prompt in PROMPTS:
-                said = [self.texts[key, prompt] for key in (name.partition("-")[0], *generations)]
-                if len(set(said)) < len(said):
-                    raise SystemExit(f"generations of {name} say the same: {said}")
+            keys = (name.partition("-")[0], *generations)
+            said = {tuple(self.texts[key, prompt] for prompt in PROMPTS) for key in keys}
+            if len(said) < len(keys):
+                raise SystemExit(f"generations of {name} cannot be told apart: {said}")
 
 
 async def rehearse(client: Client, adapters: list[Adapter]) -> Rehearsal:
@@ -191,13 +191,13 @@ class Looks:
     asleep: int = 0  # looks at which a model slept
 
     async def look(self, client: Client, daemon: Daemon) -> None:
-        """Compare, unless a model is about to start, sleep or wake."""
-        before = await _standing(client)
+        """Compare, unless a model starts, wakes or falls asleep."""
+        before = await client.ledger()
         taken = await asyncio.to_thread(daemon.private_bytes)
-        after = await _standing(client)
-        if after is None or before is None or _shape(before) != _shape(after):
+        after = await client.ledger()
+        if any(each["moving"] for each in (*before["holdings"], *after["holdings"])):
             return
-        if len(taken) != len(after["holdings"]):
+        if _shape(before) != _shape(after) or len(taken) != len(after["holdings"]):
             return
         self.count += 1
         self.reserved, self.measured = after["reserved"], sum(taken.values())
@@ -210,15 +210,6 @@ class Looks:
         while True:
             await self.look(client, daemon)
             await asyncio.sleep(LOOK_S)
-
-
-async def _standing(client: Client) -> dict[str, Any] | None:
-    """The ledger, unless it is ahead of what a process does."""
-    models = await client.deployments()
-    host = await client.ledger()
-    awake = sum(not each["asleep"] for each in host["holdings"])
-    running = sum(e["instances"]["running"] for e in models if e["type"] == "llm")
-    return host if running == awake else None
 
 
 def _shape(host: dict[str, Any]) -> list[tuple[object, ...]]:
