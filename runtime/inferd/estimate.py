@@ -7,15 +7,12 @@ before any download.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from inferd.engines.base import EngineSpec
@@ -26,7 +23,7 @@ from inferd.engines.native.parameters import read_config, read_headers
 from inferd.engines.native.sizes import Shape, read_shape
 from inferd.errors import StartError
 from inferd.ledger import HOST, Need
-from inferd.messages import MemoryUse
+from inferd.measurements import Measured
 from inferd.units import human_bytes
 from inferd.weights import TensorInfo
 
@@ -42,12 +39,6 @@ ECHO_BYTES = 24 << 20
 """Of a process of the echo engine."""
 LOGIT_COPIES = 3
 """Of float32: raw ones, adjusted ones, and their log-softmax."""
-
-
-class Measured(Struct, frozen=True):
-    """What no estimate can know of a model and its options, as it was the last time. Bytes."""
-
-    process: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,36 +328,3 @@ def pick_device(name: str, budgets: Mapping[str, int]) -> str:
             hint="--device auto",
         )
     return device
-
-
-# ---------------------------------------------------------------- what was measured
-
-
-class Records(Protocol):
-    """A table of the store."""
-
-    def get(self, key: str) -> Measured | None: ...
-
-    def put(self, key: str, value: Measured) -> None: ...
-
-
-class Measurements:
-    """What starts have shown, kept for the next time. Calls block while the disk works."""
-
-    def __init__(self, records: Records) -> None:
-        self._records = records
-
-    def recall(self, spec: EngineSpec) -> Measured | None:
-        """What an earlier start with such options showed."""
-        return self._records.get(_key(spec))
-
-    def note(self, spec: EngineSpec, use: MemoryUse) -> None:
-        """`use` is what a start with `spec` showed."""
-        if use.process:
-            self._records.put(_key(spec), Measured(use.process))
-
-
-def _key(spec: EngineSpec) -> str:
-    """The model and the options that decide what a process takes beside its model."""
-    said = (spec.engine, spec.model, spec.device, spec.dtype, spec.num_threads, spec.enforce_eager)
-    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:32]

@@ -21,9 +21,10 @@ from inferd.engines.base import EngineSpec
 from inferd.engines.native.kv_spec import Dtype, KVSpec
 from inferd.engines.native.sizes import Shape, read_shape, stored_bytes
 from inferd.errors import StartError
-from inferd.estimate import Checkpoint, Estimate, Measured, estimate, pick_device
+from inferd.estimate import Checkpoint, Estimate, estimate, pick_device
 from inferd.hub import Hub
 from inferd.ledger import HOST, Ledger
+from inferd.measurements import Measured
 from inferd.remote import Unreachable, cached, read_adapter, read_model
 from inferd.residency import Eviction, Residency
 from inferd.sources import is_path

@@ -22,10 +22,11 @@ from inferd.config.serve import is_loopback
 from inferd.deployments import Deployments, DeploySpec, Record, Served
 from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.gpus import list_gpus
-from inferd.estimate import Estimate, Measured, Measurements, budgets_of, estimate, pick_device
+from inferd.estimate import Estimate, budgets_of, estimate, pick_device
 from inferd.fingerprint import version_of
 from inferd.hub import Hub, OnProgress
 from inferd.ledger import Ledger
+from inferd.measurements import Measured, Measurements
 from inferd.memory_metrics import MemoryMetrics
 from inferd.messages import EngineInfo
 from inferd.metrics import Metrics

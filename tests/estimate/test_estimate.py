@@ -16,13 +16,12 @@ from inferd.estimate import (
     CONTEXT_BYTES,
     GPU_HOST_BYTES,
     PROCESS_BYTES,
-    Measured,
-    Measurements,
     budgets_of,
     estimate,
     pick_device,
 )
 from inferd.ledger import HOST
+from inferd.measurements import Measured, Measurements
 from inferd.messages import MemoryUse
 from inferd.store import Store
 from tests.engines.native import tiny

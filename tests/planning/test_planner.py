@@ -13,9 +13,9 @@ from safetensors.numpy import save
 from inferd import demo
 from inferd.engines.base import EngineSpec
 from inferd.errors import StartError
-from inferd.estimate import Measured
 from inferd.hub import Hub, fetch
 from inferd.ledger import Need
+from inferd.measurements import Measured
 from inferd.planning import Asked, Plan, Planner
 from tests import hub_server
 from tests.residency.machine import Machine
