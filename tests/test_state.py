@@ -74,3 +74,14 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
         state_folder(str(tmp_path / "file" / "below"), 80),
     ):
         pass
+
+
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where nobody knows the user
+    with (
+        pytest.raises(StartError, match="has no home") as caught,
+        state_folder(None, 80, {}),
+    ):
+        pass
+    assert "--state-dir" in caught.value.hint

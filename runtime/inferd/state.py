@@ -37,7 +37,14 @@ def state_folder(
         with _temporary() as folder:
             yield folder
         return
-    folder = Path(asked).expanduser().absolute() if asked else default_folder(port, environ)
+    try:
+        folder = Path(asked).expanduser().absolute() if asked else default_folder(port, environ)
+    except RuntimeError as error:  # a user that has no home, as in some containers
+        raise StartError(
+            "bad_option",
+            "There is no folder to keep the state in, since this user has no home",
+            hint="Name one with --state-dir DIR.",
+        ) from error
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (folder / LOCK).open("a+", encoding="utf-8")
