@@ -212,7 +212,7 @@ def _creating(made: Endpoints) -> list[ApiRoute]:
         "Deploy a model",
         DeployLlm,
         DeploymentOut,
-        {"model_name": "mine", "gpu": "other", "hf": {"repo": "demo"}, "settings": settings},
+        {"model_name": "mine", "gpu": "other", "hf": {"repo": "org/model"}, "settings": settings},
     )
     hf = _described(
         "Deploy a public model under its name on the hub",
