@@ -304,6 +304,7 @@ class ReplicaSet:
         """Something runs on `replica`."""
         self._working += 1
         replica.in_flight += 1
+        self._last_used = self._clock()
         try:
             yield
         finally:
