@@ -199,6 +199,8 @@ class _Sizing:
             budget = self._budget(room)
             plan, kv_cache = self._plan(budget)
         except StartError as error:
+            if error.code != "out_of_memory":
+                raise
             refusal = error
         spec = replace(self._spec, kv_cache_bytes=kv_cache) if kv_cache else self._spec
         need = replace(self._fixed, kv_cache=kv_cache)
@@ -277,7 +279,7 @@ def _changes(spec: EngineSpec, sizing: _Sizing, room: int) -> Iterator[tuple[str
         yield f"--kv-cache-bytes {size}", replace(spec, kv_cache_bytes=size)
     kv_cache = left if spec.kv_cache_bytes is None else min(left, spec.kv_cache_bytes)
     length = kv_cache // each // spec.block_size * spec.block_size if each else 0
-    if length >= memory.MIN_USEFUL_LEN:
+    if memory.MIN_USEFUL_LEN <= length < sizing.shape.max_position:
         yield f"--max-model-len {length}", replace(spec, max_model_len=length)
     for count in range(spec.max_adapters - 1, -1, -1):
         yield f"--max-adapters {count}", replace(spec, max_adapters=count)

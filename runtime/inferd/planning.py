@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from inferd.engines.base import EngineSpec
 from inferd.engines.native.kv_spec import Dtype, KVSpec
-from inferd.engines.native.sizes import Shape, read_shape, stored_bytes
+from inferd.engines.native.memory import stored_bytes
+from inferd.engines.native.sizes import Shape, read_shape
 from inferd.errors import StartError
 from inferd.estimate import Checkpoint, Estimate, estimate, pick_device
 from inferd.hub import Hub

@@ -117,6 +117,12 @@ def test_the_smallest_change_that_fits(options: dict[str, object], budget: int, 
     assert estimate(demo_spec(device="cpu", **changed), {HOST: budget}).refusal is None
 
 
+def test_an_option_out_of_range_is_told_as_such() -> None:
+    with pytest.raises(StartError) as refused:
+        estimate(demo_spec(device="cpu", max_model_len=9000), HOST_ONLY)
+    assert (refused.value.code, refused.value.hint) == ("bad_option", "--max-model-len 8192")
+
+
 def test_a_model_that_no_option_makes_fit() -> None:
     refusal = estimate(demo_spec(device="cuda:0"), {HOST: GIB, "cuda:0": 1 << 20}).refusal
     assert refusal is not None

@@ -12,6 +12,7 @@ from inferd.engines.native.kv_spec import NUMBER_TYPES, KVSpec, NumberType
 from inferd.engines.native.parameters import read_headers
 from inferd.errors import StartError
 from inferd.units import human_bytes
+from inferd.weights import TensorInfo
 
 MAX_CPU_KV_BYTES = 4 << 30
 """KV on a CPU is never larger unless `kv_cache_bytes` says so: others use the memory too."""
@@ -146,9 +147,13 @@ def check_weights(folder: Path, dtype: NumberType | None, free: int) -> None:
 
 def weight_bytes(folder: Path, dtype: NumberType | None) -> int:
     """Bytes of all tensors in the folder's checkpoint, once they are of `dtype`."""
+    return stored_bytes(read_headers(folder).values(), dtype)
+
+
+def stored_bytes(headers: Iterable[TensorInfo], dtype: NumberType | None) -> int:
+    """Bytes of a checkpoint's tensors, once they are of `dtype`; None: as they are."""
     return sum(
-        info.num_bytes if dtype is None else prod(info.shape) * dtype.itemsize
-        for info in read_headers(folder).values()
+        info.num_bytes if dtype is None else prod(info.shape) * dtype.itemsize for info in headers
     )
 
 

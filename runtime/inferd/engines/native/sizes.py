@@ -13,6 +13,7 @@ from inferd.engines.native.architectures import architecture_name, parse_config,
 from inferd.engines.native.decoder_config import DecoderConfig
 from inferd.engines.native.decoder_weights import parameters
 from inferd.engines.native.kv_spec import NUMBER_TYPES, Dtype, KVSpec
+from inferd.engines.native.memory import stored_bytes
 from inferd.errors import StartError
 from inferd.weights import TensorInfo
 
@@ -102,13 +103,6 @@ def decoder_bytes(config: DecoderConfig, dtype: Dtype) -> int:
     return sum(
         prod(param.shape) * (FLOAT32 if param.float32 else dtype).itemsize
         for param in parameters(config)
-    )
-
-
-def stored_bytes(headers: Iterable[TensorInfo], dtype: Dtype | None) -> int:
-    """Bytes of a checkpoint's tensors, once they are of `dtype`; None: as they are."""
-    return sum(
-        info.num_bytes if dtype is None else prod(info.shape) * dtype.itemsize for info in headers
     )
 
 
