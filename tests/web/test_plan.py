@@ -74,11 +74,12 @@ def test_what_does_not_fit_is_no_error(http: httpx.Client) -> None:
         ({"dtype": "float8"}, 400, "dtype", "float8"),
         ({"model": "/none/of/these"}, 404, "model", "no config.json"),
         ({"model": "not an id"}, 404, "model", "not a hub id"),
+        ({"model": "org/none"}, 503, None, "The hub cannot be asked"),
         ({"adapters": "/none"}, 404, "model", "no adapter_config.json"),
     ],
 )
 def test_bad_questions(
-    http: httpx.Client, query: dict[str, str], status: int, param: str, words: str
+    http: httpx.Client, query: dict[str, str], status: int, param: str | None, words: str
 ) -> None:
     reply = http.get("/v1/plan", params={"model": "demo", "device": "cpu"} | query)
     error = reply.json()["error"]

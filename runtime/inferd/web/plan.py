@@ -9,10 +9,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from inferd.config.serve import SPECS
-from inferd.errors import Forbidden, InferdError, InvalidRequest, NotFound, StartError
+from inferd.errors import Forbidden, InferdError, InvalidRequest, NotFound, StartError, Unavailable
 from inferd.ledger import LedgerView
 from inferd.offload import in_thread
 from inferd.planning import Asked, Plan, Planner
+from inferd.remote import Unreachable
 from inferd.sources import PathPolicy, check_source
 from inferd.web.exchange import Exchange
 from inferd.web.reply import send_json
@@ -98,6 +99,8 @@ def _option(name: str, text: str) -> Any:
 def _callers(error: StartError) -> InferdError:
     """Whose fault it is that no plan could be made: of who named the model, mostly."""
     message = f"{error.message}. {error.hint}".removesuffix(". ")
+    if isinstance(error, Unreachable):
+        return Unavailable(message, retry_after=30.0)
     if error.code == "not_found":
         return NotFound(message, param="model")
     if error.code == "forbidden":
@@ -119,6 +122,7 @@ def routes(parts: Parts) -> list[ApiRoute]:
         refusals=(
             (Forbidden(""), "The operator does not allow this folder, or the hub this model"),
             (NotFound(""), "There is no such model"),
+            (Unavailable(""), "The hub cannot be asked now"),
         ),
     )
     ledger = Described("Who holds how much of which memory", TAG, reply=LedgerView)
