@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ class Repo:
         gated, private: refuse all but its `token`; a private one does as if it were not there.
         commit: what each of its `branches` means.
         cut: by file, the bytes after which the next answer with its content breaks off.
+        resets: whether such a connection is reset, rather than closed.
     """
 
     files: dict[str, bytes]
@@ -31,6 +34,7 @@ class Repo:
     commit: str = COMMIT
     branches: tuple[str, ...] = ("main", COMMIT)
     cut: dict[str, int] = field(default_factory=dict)
+    resets: bool = False
 
 
 @dataclass
@@ -141,6 +145,11 @@ class _Handler(BaseHTTPRequestHandler):
             data = data[start : end + 1]
         cut = repo.cut.pop(file, None) if self.command == "GET" else None
         self._send(status, data, headers, cut)
+        if cut is not None and repo.resets:
+            self.wfile.flush()
+            linger = struct.pack("ii", 1, 0)  # on, for no time: what is unsent is dropped
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.connection.close()  # before anyone shuts it down in order
 
     def _json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

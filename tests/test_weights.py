@@ -312,6 +312,15 @@ def test_a_download_that_breaks_off_goes_on_where_it_broke(
     assert seen[-1] == (size, size)
 
 
+def test_a_connection_that_is_reset_is_tried_again(server: HubServer, hub: Hub) -> None:
+    server.repos["org/name"].files = MODEL | {"model.safetensors": safetensors(5000)}
+    server.repos["org/name"].cut = {"model.safetensors": 100, "tokenizer.json": 0}
+    server.repos["org/name"].resets = True
+    found = resolve("org/name", hub=hub)
+    assert (found.path / "model.safetensors").read_bytes() == safetensors(5000)
+    assert server.repos["org/name"].cut == {}
+
+
 def test_of_a_new_commit_only_what_changed_is_downloaded(server: HubServer, hub: Hub) -> None:
     resolve("org/name", hub=hub)
     changed = {**MODEL, "tokenizer.json": b"[1]"}

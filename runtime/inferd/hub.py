@@ -29,7 +29,7 @@ WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*"
 UNWANTED = ["*/*", "consolidated*.safetensors", "*.py"]
 
 _REFUSALS = (401, 403, 404, 410, 451)
-_TRIES = 5  # each but the first only after one that brought bytes
+_TRIES = 5  # of a download whose connections break; what is whole is kept
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -72,14 +72,13 @@ def download(
     if files is not None:
         check(repo, files)
     for _ in range(_TRIES):
-        bars = _bar_class(on_progress)
         try:
-            return Path(_snapshot(repo, revision, hub, wanted, bars))
+            return Path(_snapshot(repo, revision, hub, wanted, on_progress))
         except InferdError:
             raise
         except Exception as raised:
             error = raised
-            if not bars.came or isinstance(error, OSError):
+            if isinstance(error, OSError | ValueError):  # no connection's fault
                 break
     raise translate(error, repo, revision) from error
 
@@ -101,7 +100,7 @@ def _files(repo: str, revision: str | None, hub: Hub) -> list[str] | None:
 
 
 def _snapshot(
-    repo: str, revision: str | None, hub: Hub, wanted: Sequence[str], bars: type[Any]
+    repo: str, revision: str | None, hub: Hub, wanted: Sequence[str], on_progress: OnProgress
 ) -> str:
     from huggingface_hub import snapshot_download
 
@@ -113,7 +112,7 @@ def _snapshot(
         token=hub.token,
         allow_patterns=list(wanted),
         ignore_patterns=UNWANTED,
-        tqdm_class=bars,
+        tqdm_class=_bar_class(on_progress),
     )
 
 
@@ -205,8 +204,6 @@ def _bar_class(on_progress: OnProgress) -> type[Any]:
     lock = threading.Lock()
 
     class Bar(tqdm):
-        came = False  # whether any bytes did
-
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             # Of the bars that snapshot_download opens, this one counts the bytes on disk.
             self._counts = kwargs.get("name") == "huggingface_hub.snapshot_download"
@@ -217,7 +214,6 @@ def _bar_class(on_progress: OnProgress) -> type[Any]:
             if self._counts:
                 with lock:
                     self._done += int(n or 0)
-                    Bar.came = True
                     on_progress(self._done, int(self.total or 0))
 
     return Bar
