@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from inferd.engines.gpus import Gpu, device_bytes, list_gpus
+from inferd.engines.gpus import Gpu, device_bytes, list_gpus, torch_takes_gpus
 
 GIB = 1 << 30
 
@@ -84,11 +84,11 @@ def nvml() -> Iterator[FakeNvml]:
 
 def totals(nvml: FakeNvml, visible: str | None) -> list[tuple[str, int]]:
     environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    return [(gpu.device, gpu.total // GIB) for gpu in list_gpus(nvml, environ)]
+    return [(gpu.device, gpu.total // GIB) for gpu in list_gpus(nvml, environ, lambda: True)]
 
 
 def test_all_are_listed(nvml: FakeNvml) -> None:
-    assert list_gpus(nvml, {}) == (
+    assert list_gpus(nvml, {}, lambda: True) == (
         Gpu("cuda:0", "NVIDIA H200", 140 * GIB, 100 * GIB),
         Gpu("cuda:1", "NVIDIA H200", 80 * GIB, 80 * GIB),
     )
@@ -123,8 +123,18 @@ def test_what_a_process_holds(nvml: FakeNvml) -> None:
 
 def test_no_driver_no_gpus() -> None:
     nvml = FakeNvml(driver=False)
-    assert list_gpus(nvml, {}) == ()
+    assert list_gpus(nvml, {}, lambda: True) == ()
     assert device_bytes(0, nvml=nvml, environ={}) == 0
+
+
+def test_a_torch_without_cuda_uses_no_gpus(nvml: FakeNvml) -> None:
+    assert list_gpus(nvml, {}, lambda: False) == ()
+
+
+def test_how_torch_was_built_is_known_without_it() -> None:
+    import torch
+
+    assert torch_takes_gpus() == torch.backends.cuda.is_built()
 
 
 def test_the_fake_has_the_names_of_nvml() -> None:

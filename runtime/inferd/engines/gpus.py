@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pynvml
@@ -21,14 +24,29 @@ class Gpu:
     free: int
 
 
-def list_gpus(nvml: Any = pynvml, environ: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]:
-    """Every GPU that CUDA_VISIBLE_DEVICES lets this process see; none where there is no driver.
+def torch_takes_gpus() -> bool:
+    """Whether the torch that is installed was built with CUDA; without importing it."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    version = Path(found.origin).with_name("version.py")
+    return re.search(r"^cuda\b.*= *['\"]", version.read_text(), re.MULTILINE) is not None
+
+
+def list_gpus(
+    nvml: Any = pynvml,
+    environ: Mapping[str, str] = os.environ,
+    built: Callable[[], bool] = torch_takes_gpus,
+) -> tuple[Gpu, ...]:
+    """Every GPU that models can use and CUDA_VISIBLE_DEVICES lets this process see.
+
+    There are none without a driver, or where torch was not `built` for them.
 
     CUDA numbers them as the driver does if CUDA_DEVICE_ORDER is PCI_BUS_ID, as it is in the
     processes that hold models.
     """
     with _driver(nvml) as present:
-        if not present:
+        if not present or not built():
             return ()
         return tuple(
             _gpu(nvml, f"cuda:{index}", handle)
