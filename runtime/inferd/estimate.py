@@ -27,8 +27,8 @@ from inferd.measurements import Measured
 from inferd.units import human_bytes
 from inferd.weights import TensorInfo
 
-PROCESS_BYTES = 160 << 20
-"""Of a child process on a CPU: interpreter, torch and tokenizer; so much was measured."""
+PROCESS_BYTES = 168 << 20
+"""Of a child process on a CPU: interpreter, torch and tokenizer; 160 MiB were measured."""
 TRANSFORMERS_BYTES = 96 << 20
 """What transformers adds to that, where its code runs the model."""
 CONTEXT_BYTES = 640 << 20

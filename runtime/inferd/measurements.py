@@ -12,6 +12,10 @@ from inferd.engines.base import EngineSpec
 from inferd.messages import MemoryUse
 
 
+GRAIN_BYTES = 4 << 20
+"""Measurements are rounded up to this, since no two starts take quite the same."""
+
+
 class Measured(Struct, frozen=True):
     """What no estimate can know of a model and its options, as it was the last time. Bytes."""
 
@@ -39,7 +43,8 @@ class Measurements:
     def note(self, spec: EngineSpec, use: MemoryUse) -> None:
         """`use` is what a start with `spec` showed."""
         if use.process:
-            self._records.put(_key(spec), Measured(use.process))
+            process = -(-use.process // GRAIN_BYTES) * GRAIN_BYTES
+            self._records.put(_key(spec), Measured(process))
 
 
 def _key(spec: EngineSpec) -> str:

@@ -36,7 +36,7 @@ def test_says_what_fits(folder: Path) -> None:
     assert re.search(r"KV per token +720 B", output)
     assert re.search(r"640 tokens in 40 blocks of 16", output)
     assert re.search(r"max length +128 tokens\n", output)
-    assert re.search(r"process +160.0 MiB until it is measured", output)
+    assert re.search(r"process +168.0 MiB until it is measured", output)
     assert re.search(r"in all +[\d.]+ MiB of cpu\n", output)
     assert "5 sequences of that length, or up to 9 shorter ones" in output
 

@@ -28,6 +28,7 @@ from tests.engines.native import tiny
 
 GIB = 1 << 30
 HOST_ONLY = {HOST: 8 * GIB}
+KNOWN = Measured(160 << 20)
 WITH_GPU = {HOST: 8 * GIB, "cuda:0": 40 * GIB}
 
 
@@ -105,7 +106,7 @@ def test_a_gpu_takes_what_is_free_and_keeps_of_the_host() -> None:
     ],
 )
 def test_the_smallest_change_that_fits(options: dict[str, object], budget: int, hint: str) -> None:
-    refusal = estimate(demo_spec(device="cpu", **options), {HOST: budget}).refusal
+    refusal = estimate(demo_spec(device="cpu", **options), {HOST: budget}, measured=KNOWN).refusal
     assert refusal is not None
     assert refusal.code == "out_of_memory"
     assert refusal.hint == hint
@@ -114,7 +115,9 @@ def test_the_smallest_change_that_fits(options: dict[str, object], budget: int, 
         changed, budget = options, int(value.removesuffix("MiB")) << 20
     else:
         changed = options | {name: int(value) if value.isdecimal() else value}
-    assert estimate(demo_spec(device="cpu", **changed), {HOST: budget}).refusal is None
+    assert (
+        estimate(demo_spec(device="cpu", **changed), {HOST: budget}, measured=KNOWN).refusal is None
+    )
 
 
 def test_an_option_out_of_range_is_told_as_such() -> None:
@@ -193,9 +196,9 @@ def test_measurements_are_kept_per_model_and_options(measurements: Measurements)
     assert measurements.recall(spec) is None
     measurements.note(spec, MemoryUse(process=0))  # the system did not tell
     assert measurements.recall(spec) is None
-    measurements.note(spec, MemoryUse(process=170))
-    assert measurements.recall(spec) == Measured(170)
-    assert measurements.recall(demo_spec(device="cpu", kv_cache_bytes=1)) == Measured(170)
+    measurements.note(spec, MemoryUse(process=170 << 20))
+    assert measurements.recall(spec) == Measured(172 << 20)
+    assert measurements.recall(demo_spec(device="cpu", kv_cache_bytes=1)) == Measured(172 << 20)
     assert measurements.recall(demo_spec(device="cuda:0")) is None
 
 

@@ -162,7 +162,7 @@ async def test_what_nobody_can_give_back_is_in_the_way() -> None:
 def test_what_does_not_fit_says_what_would() -> None:
     found = plan(planner(Machine({"cpu": 250 * MIB})), "demo")
     assert not found.fits
-    assert found.change == "--max-adapters 5"
+    assert found.change == "--max-adapters 4"
     assert found.kv_tokens == 0
 
 

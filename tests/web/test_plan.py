@@ -48,7 +48,7 @@ def test_a_plan(http: httpx.Client) -> None:
     assert found.fits
     assert found.total_bytes == sum(found.parts.values())
     assert (found.budget_bytes, found.free_bytes) == (1000 * MIB, 1000 * MIB)
-    assert found.reason.startswith("It needs 782.0 MiB of cpu")
+    assert found.reason.startswith("It needs 790.0 MiB of cpu")
 
 
 def test_options_change_it(http: httpx.Client) -> None:
