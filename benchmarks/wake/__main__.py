@@ -41,7 +41,7 @@ class Subject:
         place = HOST if device == "cpu" else "cuda:0"
         room = Residency(Ledger({HOST: 1 << 50, place: 1 << 50}))
         self.replicas = ReplicaSet(
-            spec, room, name="subject", need=Need(), device=place, make=self._make
+            spec, room, name="subject", need=Need(), devices=(place,), make=self._make
         )
 
     def _make(self, spec: EngineSpec) -> HostEngine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from inferd.engines.gpus import list_gpus
 from inferd.estimate import Estimate, budgets_of, estimate, pick_device
 from inferd.fingerprint import version_of
 from inferd.hub import Hub, OnProgress
-from inferd.ledger import Ledger
+from inferd.ledger import HOST, Ledger
 from inferd.measurements import Measured, Measurements
 from inferd.memory_metrics import MemoryMetrics
 from inferd.messages import EngineInfo
@@ -154,7 +154,9 @@ class Models:
         asked = deployed_spec(self._config, spec, folder)
         found = await in_thread(lambda: self._estimate(asked))
         idle = self._config.idle_timeout if spec.idle_timeout is None else spec.idle_timeout
-        return Replicas(spec, found, self._room, self._measurements, Limits(idle_s=idle))
+        devices = devices_of(asked.device, found.device, self._ledger.devices)
+        limits = Limits(idle_s=idle)
+        return Replicas(spec, found, devices, self._room, self._measurements, limits)
 
     def _estimate(self, asked: EngineSpec) -> Estimate:
         """Raises `StartError` if it cannot fit."""
@@ -173,6 +175,7 @@ class Replicas(ReplicaSet):
         self,
         asked: DeploySpec,
         found: Estimate,
+        devices: Sequence[str],
         room: Residency,
         measurements: Measurements,
         limits: Limits,
@@ -182,7 +185,7 @@ class Replicas(ReplicaSet):
             room,
             name=asked.model_name,
             need=found.need,
-            device=found.device,
+            devices=devices,
             min_instances=asked.min_instances,
             max_instances=asked.max_instances,
             limits=limits,
@@ -194,6 +197,14 @@ class Replicas(ReplicaSet):
         info = await super().start(on_progress)
         await in_thread(lambda: self._measurements.note(self._asked, info.memory))
         return info
+
+
+def devices_of(asked: str, found: str, all_devices: Sequence[str]) -> tuple[str, ...]:
+    """Where a model's instances may be: the device that was `found` for it, before the other GPUs
+    unless that very one was `asked` for."""
+    if found == HOST or asked == found:
+        return (found,)
+    return found, *(each for each in all_devices if each not in (found, HOST))
 
 
 def path_policy(config: ServeConfig) -> PathPolicy:

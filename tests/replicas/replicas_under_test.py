@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -40,7 +40,7 @@ class Site:
     def __init__(self, budget: int = 1000, room: RoomLimits | None = None) -> None:
         """With `room`, time passes."""
         self.clock = Clock()
-        self.ledger = Ledger({HOST: budget})
+        self.ledger = Ledger({HOST: budget, "cuda:0": budget, "cuda:1": budget})
         self.evictions: list[Eviction] = []
         self.room = Residency(self.ledger, limits=room, on_evict=self.evictions.append)
         self._time = self.clock if room is None else time.monotonic
@@ -57,6 +57,7 @@ class Site:
         maximum: int = 1,
         limits: Limits = NEVER,
         make: Callable[[EngineSpec], Engine] | None = None,
+        devices: Sequence[str] = (HOST,),
         **spec: object,
     ) -> ReplicaSet:
         """A set, not started; by default of echo engines on threads."""
@@ -66,6 +67,7 @@ class Site:
             self.room,
             name=name,
             need=need,
+            devices=devices,
             min_instances=minimum,
             max_instances=maximum,
             limits=limits,

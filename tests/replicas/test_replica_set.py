@@ -86,6 +86,23 @@ async def test_grows_with_its_minimum(site: Site) -> None:
     assert [holding.key for holding in site.ledger.snapshot().devices[0].holdings] == list("012")
 
 
+async def test_instances_are_spread_over_devices(site: Site) -> None:
+    specs: list[EngineSpec] = []
+
+    def make(spec: EngineSpec) -> Engine:
+        specs.append(spec)
+        return site.on_thread(spec)
+
+    devices = ("cuda:1", "cuda:0")
+    replicas = await site.start(minimum=3, maximum=3, devices=devices, make=make)
+    for count in (2, 3):
+        await replicas.tend()
+        await brought(replicas, count)
+    assert [spec.device for spec in specs] == ["cuda:1", "cuda:0", "cuda:1"]
+    assert [site.ledger.reserved(device) for device in devices] == [300, 150]
+    assert site.reserved() == 0
+
+
 async def test_grows_with_its_queue_and_spreads_requests(site: Site) -> None:
     replicas = await site.start("delay=0.001", maximum=2, limits=EAGER, max_batch_size=1)
     ends: list[Event] = []

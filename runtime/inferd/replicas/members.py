@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
 
 from inferd.engines.base import Engine, EngineSpec, Progress
 from inferd.errors import EngineError, InferdError, StartError
@@ -21,6 +24,7 @@ class Members:
 
     Args:
         tenant: in whose name memory is asked for.
+        devices: where replicas may be; a new one goes where the fewest are.
         need: of one replica; what was measured takes its place after the first start.
         on_brought: told of each start or wake, and how it went, unless it was given up.
         on_death: told of each that will not come back.
@@ -31,7 +35,7 @@ class Members:
         spec: EngineSpec,
         tenant: Tenant,
         room: Room,
-        device: str,
+        devices: Sequence[str],
         need: Need,
         make: Callable[[EngineSpec], Engine],
         on_brought: Callable[[StartError | None], None],
@@ -44,7 +48,7 @@ class Members:
         self._spec = spec
         self._tenant = tenant
         self._room = room
-        self._device = device
+        self._devices = devices
         self._make = make
         self._on_brought = on_brought
         self._on_death = on_death
@@ -173,9 +177,7 @@ class Members:
     async def _bring(self) -> StartError | None:
         replica = next((each for each in self._replicas if each.state == "asleep"), None)
         if replica is None:
-            replica = Replica(str(self._number), self._make(self._spec))
-            self._number += 1
-            self._replicas.append(replica)
+            replica = self._add()
         try:
             while not await self._try_bring(replica):
                 pass
@@ -189,10 +191,21 @@ class Members:
             self._forget_gone()
         return None
 
+    def _add(self) -> Replica:
+        there = Counter(each.device for each in self._replicas)
+        device = min(self._devices, key=lambda each: there[each])
+        spec = self._spec
+        if len(self._devices) > 1:
+            spec = replace(spec, device=device)
+        replica = Replica(str(self._number), device, self._make(spec))
+        self._number += 1
+        self._replicas.append(replica)
+        return replica
+
     async def _try_bring(self, replica: Replica) -> bool:
         """Bring it up once it has room. False: it fell asleep anew meanwhile, and lost the room."""
         self._has_room = False
-        reservation = await self._room.acquire(self._tenant, replica.key, self._device, self.need)
+        reservation = await self._room.acquire(self._tenant, replica.key, replica.device, self.need)
         self._has_room = True
         replica.has_room(reservation)
         async with self._moving:

@@ -24,8 +24,9 @@ class Replica:
     still be restarting: see `usable`.
     """
 
-    def __init__(self, key: str, engine: Engine) -> None:
+    def __init__(self, key: str, device: str, engine: Engine) -> None:
         self.key = key
+        self.device = device
         self.engine = engine
         self.state: ReplicaState = "new"
         self.in_flight = 0

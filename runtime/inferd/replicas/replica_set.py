@@ -52,7 +52,8 @@ class ReplicaSet:
 
     Args:
         name: the tenant's.
-        device, need: what one replica takes, of which device.
+        devices: alike; a replica is on one of them.
+        need: what one replica takes of its device.
         make: builds an engine; not started.
         clock: seconds, monotonic, the same as the room's.
     """
@@ -64,7 +65,7 @@ class ReplicaSet:
         *,
         name: str,
         need: Need,
-        device: str = HOST,
+        devices: Sequence[str] = (HOST,),
         min_instances: int = 1,
         max_instances: int = 1,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
@@ -78,7 +79,7 @@ class ReplicaSet:
         self._block_size = spec.block_size
         self._batch = spec.max_batch_size
         self._slack = spec.max_batch_size * _SLACK
-        self._members = Members(spec, self, room, device, need, make, self._brought, self._died)
+        self._members = Members(spec, self, room, devices, need, make, self._brought, self._died)
         self._scaler = Scaler(limits, min_instances, max_instances)
         self._adapters = Adapters(self._members.adapters)
         self._running: dict[str, Replica] = {}  # by request id
