@@ -11,7 +11,6 @@ from msgspec import Struct
 from inferd.engines.base import EngineSpec
 from inferd.messages import MemoryUse
 
-
 GRAIN_BYTES = 4 << 20
 """Measurements are rounded up to this, since no two starts take quite the same."""
 
