@@ -37,7 +37,8 @@ class Step:
     pause: int
 
 
-CHANGES = ("load", "replace", "swap", "rollback", "canary", "promote", "shadow", "stop_trial")
+SWAPS = ("replace", "swap", "swap", "rollback", "promote")
+CHANGES = ("load", "load", *SWAPS, *SWAPS, "canary", "canary", "shadow", "stop_trial")
 REQUESTS = ("request", "request", "request", "several", "several", "base", "abort", "cancel")
 UNLOADS = ("unload", "hurry")
 
@@ -45,13 +46,13 @@ steps = st.lists(
     st.builds(
         Step,
         what=st.sampled_from(CHANGES + 3 * REQUESTS + UNLOADS),
-        name=st.sampled_from(NAMES),
+        name=st.sampled_from(NAMES + NAMES[:1] * 4),
         which=st.integers(0, 3),
         size=st.one_of(st.integers(1, MOST_TOKENS), st.just(MOST_TOKENS)),
-        pause=st.sampled_from([0, 0, 0, 0, 1, 5]),
+        pause=st.sampled_from([0, 0, 0, 1, 5, 10]),
     ),
-    min_size=12,
-    max_size=60,
+    min_size=20,
+    max_size=80,
 )
 
 
