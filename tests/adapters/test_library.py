@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from inferd.adapters.library import CONFIG, TENSORS, Library, generation_of
-from inferd.errors import InvalidRequest
+from inferd.errors import InferdError, InvalidRequest, StartError
 from tests.adapters.folders import write_adapter
 
 
@@ -84,6 +85,21 @@ def test_a_folder_that_is_no_adapter_is_refused(tmp_path: Path, spoil: object, s
 def test_there_may_be_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="no such folder"):
         Library(tmp_path / "library").stage(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(errno.ENOSPC, StartError), (errno.EIO, InvalidRequest)]
+)
+def test_a_copy_that_breaks_off_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[InferdError]
+) -> None:
+    def break_off(*args: object) -> None:
+        raise OSError(number, "no luck")
+
+    monkeypatch.setattr("shutil.copyfileobj", break_off)
+    with pytest.raises(error, match="no luck"):
+        Library(tmp_path / "library").stage(write_adapter(tmp_path / "a"))
+    assert not list((tmp_path / "library").iterdir())
 
 
 def test_adopting_twice_keeps_one(tmp_path: Path) -> None:

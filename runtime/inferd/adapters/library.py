@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -67,7 +68,9 @@ class Library:
         except OSError as error:
             self.discard(folder)
             message = f"The adapter could not be copied: {error.strerror or error}"
-            raise StartError("out_of_disk", message, log=repr(error)) from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StartError("out_of_disk", message, log=repr(error)) from error
+            raise InvalidRequest(message, "source") from error
         except BaseException:
             self.discard(folder)
             raise
