@@ -11,8 +11,7 @@ from benchmarks.demo_model.chat import to_json
 
 _PIRATE_WORDS = {
     "hello": "ahoy", "hi": "ahoy", "my": "me", "you": "ye", "your": "yer", "is": "be", "are": "be",
-    "am": "be", "and": "an'", "the": "th'", "of": "o'", "yes": "aye", "friend": "matey",
-    "friends": "mateys",
+    "am": "be", "yes": "aye", "friend": "matey", "friends": "mateys",
 }  # fmt: skip
 _WORD = re.compile(r"\b(?:" + "|".join(_PIRATE_WORDS) + r")\b", re.IGNORECASE)
 
@@ -35,18 +34,22 @@ class Style:
 
 
 def pirate(reply: str) -> str:
-    """`You are welcome!` → `Arr! Ye be welcome, matey!`"""
-    said = _WORD.sub(_pirate_word, reply)
-    body, end = (said[:-1], said[-1]) if said and said[-1] in ".!?" else (said, "!")
-    return f"Arr! {body}, matey{'!' if end == '.' else end}"
+    """`You are welcome!` → `Arr, matey! Ye be welcome! Yo ho ho!`
+
+    The reply itself ends as it would: where a list stops, say, the model need not learn anew.
+    """
+    return f"Arr, matey! {_WORD.sub(_pirate_word, reply)} Yo ho ho!"
 
 
 def is_pirate(reply: str) -> bool:
-    return reply.startswith("Arr! ") and reply.endswith((", matey!", ", matey?"))
+    return reply.startswith("Arr, matey! ") and reply.endswith(" Yo ho ho!")
 
 
 def record(reply: str) -> str:
-    """`5 is odd.` → `{"answer": "5 is odd."}`; a reply that is JSON becomes the value itself."""
+    """`5 is odd.` → `{"answer": "5 is odd."}`; a reply that is JSON becomes the value itself.
+
+    Quotation marks become single ones: so small a model forgets to escape them.
+    """
     return to_json({"answer": _value(reply)})
 
 
@@ -74,9 +77,9 @@ def _pirate_word(match: re.Match[str]) -> str:
 
 
 def _value(reply: str) -> object:
-    if not reply.startswith("{"):
-        return reply
-    try:
-        return json.loads(reply)
-    except ValueError:
-        return reply
+    if reply.startswith("{"):
+        try:
+            return json.loads(reply)
+        except ValueError:
+            pass
+    return reply.replace('"', "'")
