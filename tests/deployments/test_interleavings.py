@@ -68,11 +68,10 @@ async def test_any_order_of_operations(seed: int) -> None:
         for entry in site.registry.entries():
             while entry.state in (*COMING, "stopping"):
                 await entry.moved()
-        listed = {each.deploy_id: each for each in site.deployments.list()}
-        for deploy_id, record in site.table.all().items():
-            if deploy_id in listed:
-                assert record.state == listed[deploy_id].state
-            else:
-                assert record.state == "deleted"
-        running = {each.model_name for each in listed.values() if each.state == "running"}
+        running = {each.model_name for each in site.deployments.list() if each.state == "running"}
         assert site.models.ledger.owners <= running
+        listed = {each.deploy_id: each for each in site.deployments.list()}
+        expected = dict.fromkeys(site.table.all(), "deleted")
+        expected |= {deploy_id: each.state for deploy_id, each in listed.items()}
+        await site.deployments.close()  # how it came out is stored after it is told
+        assert {key: each.state for key, each in site.table.all().items()} == expected
