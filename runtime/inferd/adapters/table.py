@@ -16,10 +16,11 @@ from inferd.adapters.library import Library
 from inferd.adapters.lookup import Lookup, no_such
 from inferd.adapters.records import AdapterRecord, AdapterStatus, GenerationRecord
 from inferd.adapters.source import Source
-from inferd.adapters.turns import Turns, check_deadline, check_name, check_percent
+from inferd.adapters.turns import Turns, check_deadline, check_percent
 from inferd.engines.base import Engine
 from inferd.errors import Conflict, InferdError, Unavailable
 from inferd.hub import Hub
+from inferd.names import check_name
 from inferd.registry import Registry
 
 _log = logging.getLogger("inferd.adapters")
@@ -101,7 +102,7 @@ class Adapters(Lookup):
             InvalidRequest: names the field; says which tensor is wrong, and why.
             Conflict, NotFound, Unavailable, StartError
         """
-        check_name(name)
+        check_name(name, "name")
         self._check_no_model(name)
         wanted = Source(source, revision, token)
         async with self._turns.of(name):
@@ -269,7 +270,7 @@ class Adapters(Lookup):
     # ------------------------------------------------------------ inside
 
     def _check_no_model(self, name: str) -> None:
-        if any(name in each.names for each in self._registry.entries()):
+        if self._registry.knows(name):
             raise Conflict(f"A model is already called `{name}`", param="name")
 
     def _base(self, base: str | None, entry: Entry | None, named: str = "") -> Holdings:

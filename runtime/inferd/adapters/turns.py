@@ -1,27 +1,13 @@
-"""What callers may ask of a name, and their turns in changing one."""
+"""What callers may ask of a change, and the turns of those who change one name."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from inferd.errors import InvalidRequest
-
-_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
-_MAX_NAME = 128
-
-
-def check_name(name: str) -> None:
-    """Raises `InvalidRequest` unless `name` can stand in a path and, with a generation behind
-    it, in `model`."""
-    if not _NAME.fullmatch(name) or len(name) > _MAX_NAME or name.split("/")[0] in (".", ".."):
-        raise InvalidRequest(
-            f"name: letters, digits, `_`, `-`, `.`, and `/` between them; at most {_MAX_NAME}",
-            "name",
-        )
 
 
 def check_percent(percent: float, param: str) -> None:

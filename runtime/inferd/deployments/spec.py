@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from msgspec import Struct
 
 from inferd.engines.base import EngineSpec
 from inferd.errors import InvalidRequest
+from inferd.names import check_name
 
 MAX_INSTANCES = 32
 MAX_BATCH_SIZE = 4096  # sequences
-
-_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
-_MAX_NAME = 128
 
 
 class DeploySpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,7 +57,7 @@ class DeploySpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
 def check_spec(spec: DeploySpec) -> None:
     """Raises `InvalidRequest`, which names the field."""
     for name in (spec.model_name, *spec.aliases):
-        check_name(name)
+        check_name(name, "model_name")
     if not spec.model:
         raise InvalidRequest("model must name a folder or a repository", "model")
     if spec.replaced_by == spec.model_name:
@@ -72,16 +69,6 @@ def check_spec(spec: DeploySpec) -> None:
             raise InvalidRequest(f"{field} must be from 1 to {most}", field)
     if spec.idle_timeout is not None and not spec.idle_timeout > 0:
         raise InvalidRequest("idle_timeout must be above 0", "idle_timeout")
-
-
-def check_name(name: str) -> None:
-    """Raises `InvalidRequest` unless `name` can stand in a path, with a version behind it."""
-    if not _NAME.fullmatch(name) or len(name) > _MAX_NAME or name.split("/")[0] in (".", ".."):
-        raise InvalidRequest(
-            "model_name: letters, digits, `_`, `-`, `.`, and `/` between them; "
-            f"at most {_MAX_NAME} characters",
-            "model_name",
-        )
 
 
 def check_instances(least: int, most: int) -> None:

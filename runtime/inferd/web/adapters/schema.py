@@ -7,14 +7,14 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from inferd.adapters.records import AdapterStatus
+from inferd.names import MAX_NAME_CHARS
 from inferd.web.bounds import said
 from inferd.web.deploy.schema import Revision, Token
 
-_MAX_NAME = 128
 _Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 Name = Annotated[
-    str, Meta(min_length=1, max_length=_MAX_NAME), said("What requests write as `model`.")
+    str, Meta(min_length=1, max_length=MAX_NAME_CHARS), said("What requests write as `model`.")
 ]
 Source = Annotated[
     _Text, said("A Hugging Face id, or a folder on the server where its operator allows that.")

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from inferd.deployments import StatsPoint, Step
 from inferd.deployments.spec import MAX_INSTANCES
 from inferd.lifecycle import Failure, State
+from inferd.names import MAX_NAME_CHARS
 from inferd.web.bounds import said
 
 Gpu = Literal[
@@ -28,12 +29,11 @@ OTHER: Gpu = "other"
 
 _NAME = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$"  # a colon would begin a version
 _PRINTABLE = r"^[!-~]+$"  # it goes into a header
-_MAX_NAME = 128
 _MAX_SOURCE = 4096
 
 Name = Annotated[
     str,
-    Meta(min_length=1, max_length=_MAX_NAME, pattern=_NAME),
+    Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=_NAME),
     said("What requests write as `model`."),
 ]
 Source = Annotated[str, Meta(min_length=1, max_length=_MAX_SOURCE)]
@@ -46,7 +46,7 @@ Token = Annotated[
     said("Hugging Face's, for gated and private repositories; it is not kept."),
 ]
 ReplacedBy = Annotated[
-    Annotated[str, Meta(max_length=_MAX_NAME)] | None,
+    Annotated[str, Meta(max_length=MAX_NAME_CHARS)] | None,
     said("The model that answers in place of this one; empty: it answers itself."),
 ]
 Size = Annotated[int, Meta(ge=1, le=2**62)]  # bytes
