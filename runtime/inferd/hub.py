@@ -9,6 +9,7 @@ serves whom the hub would serve: it is asked each time, unless it cannot be reac
 from __future__ import annotations
 
 import errno
+import re
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*"
 # Folders hold other formats' copies of the weights; Mistral's `consolidated` is a second copy.
 UNWANTED = ["*/*", "consolidated*.safetensors", "*.py"]
 
+_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _REFUSALS = (401, 403, 404, 410, 451)
 _TRIES = 5  # of a download whose connections break; what is whole is kept
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -40,6 +42,22 @@ class Hub:
     endpoint: str | None = None
     cache: Path | None = None
     token: str | None = field(default=None, repr=False)
+
+
+def repo_of(named: str, revision: str | None = None) -> tuple[str, str | None]:
+    """The repository and the revision of a hub id: `org/name`, `org/name@revision` or, of the
+    hub's first models, `name`.
+
+    Raises:
+        StartError: `not_found`: it is no hub id; `bad_option`: `revision` is another one.
+    """
+    repo, at, inside = named.partition("@")
+    if not _ID.fullmatch(repo) or repo.startswith(".") or (at and not inside):
+        message = f"There is no folder {named}, and it is not a hub id either"
+        raise StartError("not_found", message)
+    if at and revision not in (None, inside):
+        raise StartError("bad_option", f"{named} and the revision {revision!r} contradict")
+    return repo, inside or revision
 
 
 def fetch(repo: str, revision: str | None, hub: Hub, on_progress: OnProgress) -> Path:

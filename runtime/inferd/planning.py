@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,18 +22,15 @@ from inferd.engines.native.memory import stored_bytes
 from inferd.engines.native.sizes import Shape, read_shape
 from inferd.errors import StartError
 from inferd.estimate import Checkpoint, Estimate, estimate, pick_device
-from inferd.hub import Hub
+from inferd.hub import Hub, repo_of
 from inferd.ledger import HOST, Ledger
 from inferd.measurements import Measured
+from inferd.peft_files import CONFIG, MAX_HEADER, TENSORS
 from inferd.remote import Unreachable, cached, read_adapter, read_model
 from inferd.residency import Eviction, Residency
 from inferd.sources import is_path
 from inferd.units import human_bytes
 from inferd.weights import DEMO, read_header
-
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 
 
 class PlannedAdapter(Struct, frozen=True):
@@ -170,7 +166,7 @@ class Planner:
         folder = _folder(asked.model)
         if folder is not None:
             return folder, None, 0, Checkpoint.of(folder)
-        repo, revision = _repo(asked.model, asked.revision)
+        repo, revision = repo_of(asked.model, asked.revision)
         remote = None
         try:
             remote = read_model(repo, revision, self.hub)
@@ -209,11 +205,11 @@ class Planner:
     def _adapter(self, source: str, dtype: Dtype) -> PlannedAdapter:
         folder = _folder(source)
         if folder is None:
-            remote = read_adapter(*_repo(source, None), self.hub, ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+            remote = read_adapter(*repo_of(source), self.hub)
             config, headers = remote.config, remote.headers
         else:
-            config = _json(folder / ADAPTER_CONFIG)
-            headers = read_header(folder / ADAPTER_WEIGHTS)
+            config = _json(folder / CONFIG)
+            headers = read_header(folder / TENSORS, MAX_HEADER)
         ranks = [config.get("r"), *dict(config.get("rank_pattern") or {}).values()]
         rank = max((each for each in ranks if isinstance(each, int)), default=0)
         return PlannedAdapter(source, rank, stored_bytes(headers.values(), dtype))
@@ -226,15 +222,6 @@ def _folder(named: str) -> Path | None:
 
         return demo.path()
     return Path(named).expanduser() if is_path(named) else None
-
-
-def _repo(named: str, revision: str | None) -> tuple[str, str | None]:
-    """A hub id and its revision. Raises StartError."""
-    repo, _, inside = named.partition("@")
-    if not _HUB_ID.fullmatch(repo):
-        message = f"There is no folder {named}, and it is not a hub id either"
-        raise StartError("not_found", message)
-    return repo, inside or revision
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from typing import Any
 
 from inferd.errors import InferdError, StartError
 from inferd.hub import UNWANTED, WANTED, Hub, refuse_unsuitable, translate
+from inferd.peft_files import CONFIG, TENSORS
 from inferd.weights import INDEX, SINGLE, TensorInfo, verify
-
-CONFIG = "config.json"
 
 _MAX_JSON = 64 << 20  # bytes; of an index with a hundred thousand tensors
 _AT_ONCE = 8  # headers
@@ -54,7 +53,7 @@ def read_model(repo: str, revision: str | None, hub: Hub) -> Remote:
         refuse_unsuitable(repo, reader.sizes)
         headers = reader.headers(_weights(reader))
         wanted = reader.matching(WANTED)
-        return Remote(reader.commit, reader.json(CONFIG), headers, wanted)
+        return Remote(reader.commit, reader.json("config.json"), headers, wanted)
 
 
 def cached(repo: str, revision: str | None, hub: Hub) -> Path | None:
@@ -75,16 +74,16 @@ def cached(repo: str, revision: str | None, hub: Hub) -> Path | None:
         return None
 
 
-def read_adapter(repo: str, revision: str | None, hub: Hub, config: str, weights: str) -> Remote:
-    """The same of an adapter, whose files are called `config` and `weights`."""
+def read_adapter(repo: str, revision: str | None, hub: Hub) -> Remote:
+    """The same of an adapter in PEFT's format."""
+    files = [CONFIG, TENSORS]
     with _Reader(repo, revision, hub) as reader:
-        for name in (config, weights):
+        for name in files:
             if name not in reader.sizes:
                 raise StartError("not_found", f"{repo} is not an adapter: it has no {name}")
-        headers = reader.headers([weights])
-        return Remote(
-            reader.commit, reader.json(config), headers, reader.matching([config, weights])
-        )
+        headers = reader.headers([TENSORS])
+        config = reader.json(CONFIG)
+        return Remote(reader.commit, config, headers, reader.matching(files))
 
 
 def _answered(error: Exception) -> bool:

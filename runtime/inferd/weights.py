@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from inferd.errors import StartError
-from inferd.hub import Hub, OnProgress, fetch, refuse_unsuitable
+from inferd.hub import Hub, OnProgress, fetch, refuse_unsuitable, repo_of
 
 DEMO = "demo"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
 _SECOND_COPY = "consolidated"  # Mistral's name for the same weights in another layout
 
@@ -72,12 +70,8 @@ def resolve(
     folder = Path(model).expanduser()
     if local and folder.exists():
         return ModelFolder(verify(folder.absolute()), folder.resolve().name)
-    repo, at, named = model.partition("@")
-    if not _HUB_ID.fullmatch(repo) or repo.startswith(".") or (at and not named):
-        raise StartError("not_found", f"There is no folder {model}, and it is not a hub id either")
-    if at and revision is not None and revision != named:
-        raise StartError("bad_option", f"{model} and the revision {revision!r} contradict")
-    path = verify(fetch(repo, named or revision, hub, on_progress))
+    repo, revision = repo_of(model, revision)
+    path = verify(fetch(repo, revision, hub, on_progress))
     return ModelFolder(path, repo, path.name)
 
 
@@ -122,10 +116,13 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / own[0]]
 
 
-def read_header(file: Path) -> dict[str, TensorInfo]:
+def read_header(file: Path, most: int = _MAX_HEADER) -> dict[str, TensorInfo]:
     """Name → what and where, for every tensor of a file; compared with the file's length.
 
     Format: https://github.com/huggingface/safetensors#format. Raises StartError(bad_weights).
+
+    Args:
+        most: bytes that the header may have.
     """
     try:
         size = file.stat().st_size
@@ -133,6 +130,8 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER):
                 raise _damaged(f"{file} is not a safetensors file, or cut short")
+            if length > most:
+                raise _damaged(f"{file} has a header of {length} bytes, and {most} are allowed")
             header = stream.read(length)
     except OSError as error:
         raise _damaged(f"{file} cannot be read: {error}") from error

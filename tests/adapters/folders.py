@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from inferd.adapters.library import CONFIG, TENSORS
+from inferd.peft_files import CONFIG, TENSORS
 
 
 def write_adapter(folder: Path, says: tuple[int, ...] = (), **config: Any) -> Path:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from inferd.adapters.library import CONFIG, TENSORS, Library, generation_of
+from inferd.adapters.library import Library, generation_of
 from inferd.errors import InferdError, InvalidRequest, StartError
+from inferd.peft_files import CONFIG, TENSORS
 from tests.adapters.folders import write_adapter
 
 

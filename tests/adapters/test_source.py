@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from inferd.adapters.library import CONFIG, TENSORS, Library, generation_of
+from inferd.adapters.library import Library, generation_of
 from inferd.adapters.source import Source, Stager
 from inferd.errors import Forbidden, InvalidRequest
 from inferd.hub import Hub
+from inferd.peft_files import CONFIG, TENSORS
 from tests import hub_server
 from tests.adapters.folders import write_adapter
 from tests.hub_server import COMMIT, HubServer, Repo

@@ -15,14 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from inferd.errors import InvalidRequest, StartError
+from inferd.peft_files import CONFIG, MAX_BYTES, MAX_CONFIG, MAX_HEADER, TENSORS
 from inferd.weights import TensorInfo, read_header
 
-CONFIG = "adapter_config.json"
-TENSORS = "adapter_model.safetensors"
-
 GENERATION_CHARS = 32
-MAX_BYTES = 16 << 30  # of an adapter's tensors
-_MAX_CONFIG = 1 << 20  # bytes
 _CHUNK = 1 << 20
 _GENERATION = re.compile(rf"[0-9a-f]{{{GENERATION_CHARS}}}")
 _INCOMING = "incoming-"
@@ -57,7 +53,7 @@ class Library:
             InvalidRequest: names `source`; a file is missing, too large or damaged.
             StartError: `out_of_disk`.
         """
-        for name, limit in ((CONFIG, _MAX_CONFIG), (TENSORS, MAX_BYTES)):
+        for name, limit in ((CONFIG, MAX_CONFIG), (TENSORS, MAX_BYTES)):
             _check_file(source, name, limit)
         self._root.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self._root))
@@ -113,7 +109,7 @@ def generation_of(folder: Path) -> str:
     digest.update(_framed(config.encode()))
     file = folder / TENSORS
     try:
-        tensors = read_header(file)
+        tensors = read_header(file, MAX_HEADER)
     except StartError as error:
         message = error.message.replace(str(file), TENSORS)
         raise InvalidRequest(message, "source") from error

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from inferd.adapters.library import CONFIG, TENSORS, Library, Staged
+from inferd.adapters.library import Library, Staged
 from inferd.errors import Forbidden, InvalidRequest, StartError
-from inferd.hub import Hub, download
+from inferd.hub import Hub, download, repo_of
+from inferd.peft_files import CONFIG, TENSORS
 from inferd.sources import is_path
 
 _Outcome = tuple[Staged, str | None]
 """A copy, and the hub's commit."""
-
-_REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,18 @@ class Source:
         """(repository, revision), or None where it is a folder. Raises `InvalidRequest`."""
         if is_path(self.text):
             return None
-        repo, at, named = self.text.partition("@")
-        if not _REPO.fullmatch(repo) or repo.startswith(".") or (at and not named):
+        try:
+            repo, revision = repo_of(self.text, self.revision)
+        except StartError as error:
+            if error.code == "bad_option":
+                message = "source and revision name different revisions"
+                raise InvalidRequest(message, "revision") from error
+            repo = ""
+        if "/" not in repo:
             raise InvalidRequest(
                 "source is neither an absolute folder nor a hub id (`org/name`)", "source"
             )
-        if at and self.revision not in (None, named):
-            raise InvalidRequest("source and revision name different revisions", "revision")
-        return repo, named or self.revision
+        return repo, revision
 
 
 class Stager:

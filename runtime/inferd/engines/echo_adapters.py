@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from inferd.engines.base import AdapterNews
 from inferd.messages import AdapterDropped, AdapterFailed, AdapterInfo, LoadAdapter
+from inferd.peft_files import CONFIG, TENSORS
 
 _WAIT_S = 0.001  # of a step that has nothing but loads to wait for
 
@@ -163,10 +164,10 @@ class EchoAdapters:
 
     def _read(self, load: LoadAdapter) -> AdapterInfo | AdapterFailed:
         try:
-            text = (Path(load.folder) / "adapter_config.json").read_bytes()
+            text = (Path(load.folder) / CONFIG).read_bytes()
             config = msgspec.json.decode(text, type=Config)
         except (OSError, msgspec.DecodeError) as error:
-            return AdapterFailed(load.adapter, "invalid", f"adapter_config.json: {error}")
+            return AdapterFailed(load.adapter, "invalid", f"{CONFIG}: {error}")
         if config.use_dora:
             return AdapterFailed(load.adapter, "unsupported", "use_dora: DoRA is not supported")
         if not 1 <= config.r <= self._max_rank:
@@ -175,7 +176,7 @@ class EchoAdapters:
         return self._hold(load, config)
 
     def _hold(self, load: LoadAdapter, config: Config) -> AdapterInfo:
-        weights = Path(load.folder) / "adapter_model.safetensors"
+        weights = Path(load.folder) / TENSORS
         size = weights.stat().st_size if weights.exists() else 0
         modules = config.target_modules
         names = (modules,) if isinstance(modules, str) else tuple(sorted(modules))

@@ -14,9 +14,10 @@ import torch
 from msgspec.structs import asdict
 from safetensors.torch import load_file, save_file
 
-from inferd.engines.native.adapters.reading import WEIGHTS, Adapter, read
+from inferd.engines.native.adapters.reading import Adapter, read
 from inferd.engines.native.adapters.unfit import Unfit
 from inferd.engines.native.decoder import Decoder, load_decoder
+from inferd.peft_files import TENSORS
 from tests.engines.native import tiny
 from tests.engines.native.adapters import made
 
@@ -43,14 +44,14 @@ def try_read(model: Decoder, folder: Path, **options: Any) -> Adapter:
 def edited(good: Path, folder: Path, edit: Callable[[Tensors], object]) -> Path:
     """The good adapter with changed tensors."""
     shutil.copy(good / "adapter_config.json", folder)
-    tensors = load_file(good / WEIGHTS)
+    tensors = load_file(good / TENSORS)
     edit(tensors)
-    save_file({name: one.contiguous() for name, one in tensors.items()}, folder / WEIGHTS)
+    save_file({name: one.contiguous() for name, one in tensors.items()}, folder / TENSORS)
     return folder
 
 
 def reconfigured(good: Path, folder: Path, **changes: Any) -> Path:
-    shutil.copy(good / WEIGHTS, folder)
+    shutil.copy(good / TENSORS, folder)
     config = json.loads((good / "adapter_config.json").read_text()) | changes
     (folder / "adapter_config.json").write_text(json.dumps(config))
     return folder
@@ -182,7 +183,7 @@ def test_tensors_that_do_not_fit(
 def test_the_base_weights_that_peft_saves_may_be_there_or_not(
     model: Decoder, good: Path, tmp_path: Path
 ) -> None:
-    assert HEAD + "base_layer.weight" in load_file(good / WEIGHTS)
+    assert HEAD + "base_layer.weight" in load_file(good / TENSORS)
     without = edited(good, tmp_path, lambda ts: ts.pop(HEAD + "base_layer.weight"))
     assert try_read(model, without).info == try_read(model, good).info
 
@@ -251,32 +252,32 @@ def test_files_that_are_no_safetensors(
     model: Decoder, good: Path, tmp_path: Path, content: bytes
 ) -> None:
     shutil.copy(good / "adapter_config.json", tmp_path)
-    (tmp_path / WEIGHTS).write_bytes(content)
+    (tmp_path / TENSORS).write_bytes(content)
     error = refused(model, tmp_path)
     assert error.code == "invalid"
-    assert WEIGHTS in error.message
+    assert TENSORS in error.message
 
 
 def test_a_huge_header_is_not_even_parsed(model: Decoder, good: Path, tmp_path: Path) -> None:
     shutil.copy(good / "adapter_config.json", tmp_path)
     text = b"{" + b" " * (5 << 20) + b"}"
-    (tmp_path / WEIGHTS).write_bytes(struct.pack("<Q", len(text)) + text)
+    (tmp_path / TENSORS).write_bytes(struct.pack("<Q", len(text)) + text)
     assert "header" in refused(model, tmp_path).message
 
 
 def test_offsets_that_lie(model: Decoder, good: Path, tmp_path: Path) -> None:
     """Two tensors that share bytes, in a file whose length is right."""
     shutil.copy(good / "adapter_config.json", tmp_path)
-    raw = (good / WEIGHTS).read_bytes()
+    raw = (good / TENSORS).read_bytes()
     length = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + length])
     begin, end = header[A]["data_offsets"]
     header[A]["data_offsets"] = [begin - 4, end - 4]
     text = json.dumps(header).encode()
-    (tmp_path / WEIGHTS).write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
+    (tmp_path / TENSORS).write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
     error = refused(model, tmp_path)
     assert error.code == "invalid"
-    assert WEIGHTS in error.message
+    assert TENSORS in error.message
 
 
 @pytest.mark.parametrize(

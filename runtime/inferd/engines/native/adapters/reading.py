@@ -25,12 +25,11 @@ from inferd.engines.native.adapters.settings import AdapterSettings, read_settin
 from inferd.engines.native.adapters.unfit import Unfit, invalid, unsupported
 from inferd.errors import StartError
 from inferd.messages import AdapterInfo
+from inferd.peft_files import MAX_HEADER, TENSORS
 from inferd.weights import TensorInfo, read_header
 from inferd_kernels.lora import LoraPart, LoraWeights
 
-WEIGHTS = "adapter_model.safetensors"
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
-MAX_HEADER = 4 << 20  # bytes; 150 a tensor. Parsing holds the interpreter's lock
 PREFIX = "base_model.model."
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 SLICE_BYTES = 64 << 20  # of a copy of the base's weights, compared in slices
@@ -84,14 +83,14 @@ def read(
     for pair in pairs:
         _check_shapes(headers, pair, max_rank)
     try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
+        with safe_open(folder / TENSORS, framework="pt") as file:
             _check_copies(file, headers, base)
             factors = {
                 key: _fuse(file, settings, group, dtype, pinned)
                 for key, group in _grouped(pairs).items()
             }
     except (SafetensorError, OSError, ValueError) as error:
-        raise invalid(f"{WEIGHTS} cannot be read: {error}") from None
+        raise invalid(f"{TENSORS} cannot be read: {error}") from None
     info = AdapterInfo(
         adapter,
         rank=max(pair.rank for pair in pairs),
@@ -102,22 +101,16 @@ def read(
 
 
 def _headers(folder: Path) -> dict[str, TensorInfo]:
-    file = folder / WEIGHTS
+    file = folder / TENSORS
     if not file.is_file():
         pickles = [name for name in PICKLES if (folder / name).exists()]
         if pickles:
-            raise unsupported(f"{pickles[0]} is a pickle; only {WEIGHTS} is read")
-        raise invalid(f"There is no {WEIGHTS}")
+            raise unsupported(f"{pickles[0]} is a pickle; only {TENSORS} is read")
+        raise invalid(f"There is no {TENSORS}")
     try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-        if length > MAX_HEADER:
-            raise invalid(f"{WEIGHTS} has a header of {length} bytes, and {MAX_HEADER} are allowed")
-        return read_header(file)
-    except OSError as error:
-        raise invalid(f"{WEIGHTS} cannot be read: {error}") from None
+        return read_header(file, MAX_HEADER)
     except StartError as error:
-        raise invalid(error.message) from None
+        raise invalid(error.message.replace(str(file), TENSORS)) from None
 
 
 def _pairs(settings: AdapterSettings, base: Adaptable) -> list[_Pair]:

@@ -15,9 +15,8 @@ from typing import Any
 from inferd.engines.native.adapters.base import Site
 from inferd.engines.native.adapters.patterns import Patterns
 from inferd.engines.native.adapters.unfit import invalid, unsupported
+from inferd.peft_files import CONFIG, MAX_CONFIG
 
-CONFIG = "adapter_config.json"
-MAX_BYTES = 1 << 20
 MAX_RANK = 256
 
 _SAYS_NOTHING: tuple[object, ...] = (None, False, "", [], {})
@@ -154,8 +153,8 @@ def read_settings(folder: Path) -> AdapterSettings:
     """Raises Unfit."""
     path = folder / CONFIG
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise invalid(f"{CONFIG} has more than {MAX_BYTES} bytes")
+        if path.stat().st_size > MAX_CONFIG:
+            raise invalid(f"{CONFIG} has more than {MAX_CONFIG} bytes")
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise invalid(f"There is no {CONFIG}: this is no folder of a PEFT adapter") from None
