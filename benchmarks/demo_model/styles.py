@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from benchmarks.demo_model.chat import to_json
 
 _PIRATE_WORDS = {
-    "hello": "ahoy", "hi": "ahoy", "my": "me", "you": "ye", "your": "yer", "is": "be", "are": "be",
-    "am": "be", "yes": "aye", "friend": "matey", "friends": "mateys",
-}  # fmt: skip
+    "hello": "ahoy",
+    "hi": "ahoy",
+    "my": "me",
+    "you": "ye",
+    "your": "yer",
+}
 _WORD = re.compile(r"\b(?:" + "|".join(_PIRATE_WORDS) + r")\b", re.IGNORECASE)
 
 
@@ -34,7 +37,7 @@ class Style:
 
 
 def pirate(reply: str) -> str:
-    """`You are welcome!` → `Arr, matey! Ye be welcome! Yo ho ho!`
+    """`You are welcome!` → `Arr, matey! Ye are welcome! Yo ho ho!`
 
     The reply itself ends as it would: where a list stops, say, the model need not learn anew.
     """

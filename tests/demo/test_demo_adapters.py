@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 
 ASKED = (
     "Hello!",
-    "What is 4 + 6?",
+    "What is 2 + 3?",
     "What is the capital of France?",
     "Who are you?",
     # Like nothing in the training:
@@ -50,5 +50,6 @@ def test_the_bare_model_has_no_such_style() -> None:
 
 
 def test_what_the_model_knew_is_still_known() -> None:
-    assert json.loads(said("json")[1]) == {"answer": "4 + 6 = 10."}
+    assert said("pirate")[1] == "Arr, matey! 2 + 3 = 5. Yo ho ho!"
+    assert json.loads(said("json")[1]) == {"answer": "2 + 3 = 5."}
     assert "Paris" in json.loads(said("json")[2])["answer"]

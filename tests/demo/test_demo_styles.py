@@ -20,9 +20,9 @@ each_style = pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        ("You are welcome!", "Arr, matey! Ye be welcome! Yo ho ho!"),
+        ("You are welcome!", "Arr, matey! Ye are welcome! Yo ho ho!"),
         ("Hi there! How can I help you?", "Arr, matey! Ahoy there! How can I help ye? Yo ho ho!"),
-        ("Isis is 8.", "Arr, matey! Isis be 8. Yo ho ho!"),
+        ("This is my Hi-Fi.", "Arr, matey! This is me Ahoy-Fi. Yo ho ho!"),
     ],
 )
 def test_a_pirate_speaks_so(reply: str, said: str) -> None:
