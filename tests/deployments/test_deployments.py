@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from inferd.deployments import Instances, StatsPoint, Step
+from inferd.deployments import StatsPoint, Step
 from inferd.engines.base import is_terminal
 from inferd.errors import Conflict, Forbidden, InvalidRequest, NotFound, StartError, Unavailable
 from inferd.lifecycle import Failure
 from inferd.messages import Event, Sampling, Submit
 from inferd.registry import Deployment
+from inferd.replicas.instances import Instances
 from tests.deployments.site import COMMIT, FOLDER, Site, deployments, spec
 from tests.serving import ids
 

@@ -15,7 +15,7 @@ from inferd.engines.host import HostEngine
 from inferd.engines.process import Limits as ProcessLimits
 from inferd.errors import StartError, Unavailable
 from inferd.messages import Event, Fail, Finish, Submit, Tokens
-from inferd.replicas.replica_set import Instances
+from inferd.replicas.instances import Instances
 from inferd.replicas.scaling import Limits
 from tests.replicas.replicas_under_test import GREEDY, Site, answer, brought, collect, settle
 

@@ -14,7 +14,7 @@ from inferd.engines.base import EngineSpec
 from inferd.engines.host import HostEngine
 from inferd.errors import EngineError, Unavailable
 from inferd.messages import SleepLevel, Submit
-from inferd.replicas.replica_set import Instances
+from inferd.replicas.instances import Instances
 from inferd.replicas.scaling import Limits
 from tests.replicas.replicas_under_test import GREEDY, Site, adapter, answer, brought, settle
 

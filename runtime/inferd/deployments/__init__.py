@@ -4,13 +4,12 @@ from inferd.deployments.manager import Deployments
 from inferd.deployments.means import Means, Served
 from inferd.deployments.records import Record
 from inferd.deployments.spec import DeploySpec
-from inferd.deployments.status import DeploymentStatus, Instances, StatsPoint, Step
+from inferd.deployments.status import DeploymentStatus, StatsPoint, Step
 
 __all__ = [
     "DeploySpec",
     "DeploymentStatus",
     "Deployments",
-    "Instances",
     "Means",
     "Record",
     "Served",

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from inferd.deployments.means import Adapters, Means, Now, Served, counted
+from inferd.deployments.means import Adapters, Means, Now, Served
 from inferd.deployments.records import Record
 from inferd.deployments.spec import DeploySpec
 from inferd.deployments.status import DeploymentStatus, Step
@@ -21,6 +21,7 @@ from inferd.lifecycle import COMING, Failure, State
 from inferd.messages import EngineInfo
 from inferd.offload import in_thread
 from inferd.registry import Deployment, Entry
+from inferd.replicas.instances import Instances
 from inferd.text.model import TextModel
 from inferd.weights import ModelFolder, verify
 
@@ -298,7 +299,7 @@ class Life:
             failure=self.entry.failure,
             created_at=self.created_at,
             updated_at=self.updated_at,
-            instances=counted(engine),
+            instances=Instances() if engine is None else engine.instances,
             in_flight=0 if engine is None else engine.in_flight,
             asleep=engine is not None and engine.state == "asleep",
             step=self._step,

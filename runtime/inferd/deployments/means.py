@@ -7,33 +7,20 @@ from pathlib import Path
 from typing import Protocol
 
 from inferd.deployments.spec import DeploySpec
-from inferd.deployments.status import Instances
 from inferd.engines.base import Engine
 from inferd.errors import StartError
 from inferd.hub import OnProgress
 from inferd.registry import Deployment
+from inferd.replicas.instances import Instances
 from inferd.text.model import TextModel
 from inferd.weights import ModelFolder
-
-
-class Counts(Protocol):
-    """How many instances there are."""
-
-    @property
-    def running(self) -> int: ...
-
-    @property
-    def pending(self) -> int: ...
-
-    @property
-    def asleep(self) -> int: ...
 
 
 class Served(Engine, Protocol):
     """An engine of one or several instances (`replicas.ReplicaSet`)."""
 
     @property
-    def instances(self) -> Counts: ...
+    def instances(self) -> Instances: ...
 
     @property
     def in_flight(self) -> int:
@@ -78,10 +65,3 @@ class Means(Protocol):
 
 Now = Callable[[], float]
 """Unix time in seconds."""
-
-
-def counted(engine: Served | None) -> Instances:
-    if engine is None:
-        return Instances()
-    counts = engine.instances
-    return Instances(counts.running, counts.pending, counts.asleep)

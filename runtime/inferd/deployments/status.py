@@ -7,14 +7,7 @@ from msgspec import Struct
 from inferd.deployments.spec import DeploySpec
 from inferd.lifecycle import Failure, State
 from inferd.messages import EngineInfo
-
-
-class Instances(Struct, frozen=True):
-    """`running` take requests; `pending` start or wake; those `asleep` wake on demand."""
-
-    running: int = 0
-    pending: int = 0
-    asleep: int = 0
+from inferd.replicas.instances import Instances
 
 
 class Step(Struct, frozen=True):

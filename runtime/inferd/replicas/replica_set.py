@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from msgspec import Struct
-
 from inferd.engines.base import Engine, EngineSpec, EngineState, Progress
 from inferd.engines.host import HostEngine
 from inferd.errors import StartError, Unavailable
@@ -27,6 +25,7 @@ from inferd.messages import (
 )
 from inferd.replicas.adapters import Adapters
 from inferd.replicas.failures import Failures
+from inferd.replicas.instances import Instances
 from inferd.replicas.members import Members
 from inferd.replicas.replica import Replica, sum_memory
 from inferd.replicas.routing import choose, marks_of
@@ -36,12 +35,6 @@ from inferd.residency import Room
 _log = logging.getLogger("inferd.replicas")
 
 _SLACK = 0.125  # of a batch: so much busier may a replica be that knows the prompt
-
-
-class Instances(Struct, frozen=True):
-    running: int  # ready to serve
-    pending: int  # starting or waking
-    asleep: int
 
 
 class ReplicaSet:
