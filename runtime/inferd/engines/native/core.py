@@ -262,7 +262,8 @@ class NativeCore:
 
     def _evict(self, adapter: str) -> None:
         """Out of its slot; nothing runs with it."""
-        assert self._scheduler.forget_adapter(adapter), f"{adapter} is still in use"
+        forgotten = self._scheduler.forget_adapter(adapter)
+        assert forgotten, f"{adapter} is still in use"
         self._slots.remove(adapter)
 
     def _translate(self, events: list[SchedulerEvent], outcome: Outcome, now: float) -> list[Event]:
