@@ -159,8 +159,13 @@ def test_neither_a_folder_nor_a_hub_id(name: str) -> None:
         (b"version https://git-lfs.github.com/spec/v1", "cut short"),
         ((3).to_bytes(8, "little") + b"{x}", "damaged header"),
         ((10).to_bytes(8, "little") + b'{"w":null}', "damaged header"),
+        ((99_999).to_bytes(8, "little") + b"[" * 99_999, "damaged header"),
+        (safetensors().replace(b"[0, 16]", b"[16, 0]"), "damaged header"),
     ],
-    ids=["cut", "too long", "empty", "git-lfs pointer", "not JSON", "no offsets"],
+    ids=[
+        *("cut", "too long", "empty", "git-lfs pointer"),
+        *("not JSON", "no offsets", "too deep", "backwards"),
+    ],
 )
 def test_damaged_weights_are_found_without_reading_them(
     tmp_path: Path, data: bytes, said: str

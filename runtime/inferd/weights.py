@@ -138,7 +138,7 @@ def read_header(file: Path, most: int = _MAX_HEADER) -> dict[str, TensorInfo]:
     try:
         entries = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
         tensors = {name: _tensor(file, entry, 8 + length) for name, entry in entries.items()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(f"{file} has a damaged header: {error!r}") from error
     said = 8 + length + sum(tensor.num_bytes for tensor in tensors.values())
     if size != said:
@@ -148,6 +148,8 @@ def read_header(file: Path, most: int = _MAX_HEADER) -> dict[str, TensorInfo]:
 
 def _tensor(file: Path, entry: dict[str, Any], data: int) -> TensorInfo:
     begin, end = map(int, entry["data_offsets"])
+    if not 0 <= begin <= end:
+        raise ValueError(f"a tensor from {begin} to {end}")
     return TensorInfo(file, entry["dtype"], tuple(entry["shape"]), end - begin, data + begin)
 
 

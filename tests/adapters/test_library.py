@@ -83,6 +83,25 @@ def test_a_folder_that_is_no_adapter_is_refused(tmp_path: Path, spoil: object, s
     assert not (tmp_path / "library").exists() or not list((tmp_path / "library").iterdir())
 
 
+def test_gigabytes_without_a_header_are_not_copied(tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a")
+    with (folder / TENSORS).open("wb") as file:
+        file.truncate(8 << 30)
+    with pytest.raises(InvalidRequest, match="is not a safetensors file"):
+        Library(tmp_path / "library").stage(folder)
+    assert not (tmp_path / "library").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_a_file_that_is_longer_than_it_said_is_not_followed(tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a")
+    (folder / CONFIG).unlink()
+    (folder / CONFIG).symlink_to("/proc/self/status")  # whose length is said to be 0
+    with pytest.raises(InvalidRequest, match="grows while it is read"):
+        Library(tmp_path / "library").stage(folder)
+    assert not list((tmp_path / "library").iterdir())
+
+
 def test_there_may_be_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="no such folder"):
         Library(tmp_path / "library").stage(tmp_path / "nothing")
@@ -97,7 +116,7 @@ def test_a_copy_that_breaks_off_leaves_nothing(
     def break_off(*args: object) -> None:
         raise OSError(number, "no luck")
 
-    monkeypatch.setattr("shutil.copyfileobj", break_off)
+    monkeypatch.setattr("os.fsync", break_off)
     with pytest.raises(error, match="no luck"):
         Library(tmp_path / "library").stage(write_adapter(tmp_path / "a"))
     assert not list((tmp_path / "library").iterdir())

@@ -53,13 +53,16 @@ class Library:
             InvalidRequest: names `source`; a file is missing, too large or damaged.
             StartError: `out_of_disk`.
         """
-        for name, limit in ((CONFIG, MAX_CONFIG), (TENSORS, MAX_BYTES)):
-            _check_file(source, name, limit)
+        sizes = {
+            name: _checked_size(source, name, limit)
+            for name, limit in ((CONFIG, MAX_CONFIG), (TENSORS, MAX_BYTES))
+        }
+        _header(source / TENSORS)  # before gigabytes are copied in vain
         self._root.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self._root))
         try:
-            for name in (CONFIG, TENSORS):
-                _copy(source / name, folder / name)
+            for name, size in sizes.items():
+                _copy(source / name, folder / name, size)
             return Staged(folder, generation_of(folder), _base(folder))
         except OSError as error:
             self.discard(folder)
@@ -108,11 +111,7 @@ def generation_of(folder: Path) -> str:
     config = json.dumps(_config(folder / CONFIG), sort_keys=True, ensure_ascii=True)
     digest.update(_framed(config.encode()))
     file = folder / TENSORS
-    try:
-        tensors = read_header(file, MAX_HEADER)
-    except StartError as error:
-        message = error.message.replace(str(file), TENSORS)
-        raise InvalidRequest(message, "source") from error
+    tensors = _header(file)
     with file.open("rb") as stream:
         for name in sorted(tensors):
             tensor = tensors[name]
@@ -120,6 +119,15 @@ def generation_of(folder: Path) -> str:
             digest.update(_framed(head.encode()))
             _add_bytes(digest, stream, tensor)
     return digest.hexdigest()[:GENERATION_CHARS]
+
+
+def _header(file: Path) -> dict[str, TensorInfo]:
+    """Raises `InvalidRequest`."""
+    try:
+        return read_header(file, MAX_HEADER)
+    except StartError as error:
+        message = error.message.replace(str(file), TENSORS)
+        raise InvalidRequest(message, "source") from error
 
 
 def _add_bytes(digest: Any, stream: Any, tensor: TensorInfo) -> None:
@@ -133,10 +141,15 @@ def _add_bytes(digest: Any, stream: Any, tensor: TensorInfo) -> None:
         left -= len(chunk)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy, and have it on the disk: what is stored of a generation must not outlive its files."""
+def _copy(source: Path, target: Path, size: int) -> None:
+    """Copy, and have it on the disk: what is stored of a generation must not outlive its files.
+    A file that somebody makes longer meanwhile is not followed for ever."""
     with source.open("rb") as reader, target.open("wb") as writer:
-        shutil.copyfileobj(reader, writer, _CHUNK)
+        while chunk := reader.read(_CHUNK):
+            size -= len(chunk)
+            if size < 0:
+                raise InvalidRequest(f"{source.name} grows while it is read", "source")
+            writer.write(chunk)
         writer.flush()
         os.fsync(writer.fileno())
 
@@ -166,7 +179,8 @@ def _sorted_names(value: Any) -> Any:
     return sorted(value) if names else value
 
 
-def _check_file(source: Path, name: str, limit: int) -> None:
+def _checked_size(source: Path, name: str, limit: int) -> int:
+    """Bytes of a file that may be copied. Raises `InvalidRequest`."""
     file = source / name
     try:
         if not file.is_file():
@@ -176,6 +190,7 @@ def _check_file(source: Path, name: str, limit: int) -> None:
         raise InvalidRequest(f"The adapter's {name} cannot be read: {error}", "source") from error
     if size > limit:
         raise InvalidRequest(f"The adapter's {name} has {size} bytes; at most {limit}", "source")
+    return size
 
 
 def _missing(source: Path, name: str) -> str:
