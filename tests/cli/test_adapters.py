@@ -80,13 +80,13 @@ def test_trials(site: Site) -> None:
     ok(site, "canary", "pirate", "./b", "--percent", "1")
     assert "pirate is now what its candidate was" in ok(site, "promote", "pirate")
     assert says(site, "pirate") == "B"
-    assert "scores 0.5 of the replies" in ok(site, "shadow", "pirate", "./a", "--fraction", "0.5")
+    assert "scores 50 % of the replies" in ok(site, "shadow", "pirate", "./a", "--percent", "50")
 
 
 def test_the_report(site: Site, tmp_path: Path) -> None:
     ok(site, "load", "pirate", "./a")
     ok(site, "swap", "pirate", "./b")
-    ok(site, "shadow", "pirate", "./a", "--fraction", "1")
+    ok(site, "shadow", "pirate", "./a")
     says(site, "pirate")
     report = ok(site, "report", "pirate")
     assert f"source      {tmp_path / 'b'}\n" in report
@@ -137,7 +137,7 @@ def test_what_goes_wrong_is_said_plainly(site: Site, args: tuple[str, ...], word
         (("lod", "pirate", "./a"), "no command 'adapters lod'\n  Did you mean load?"),
         (("canary", "pirate", "./a"), "Missing option '--percent'"),
         (("canary", "pirate", "./a", "--percent", "0"), "--percent"),
-        (("shadow", "pirate", "./a", "--fraction", "2"), "--fraction"),
+        (("shadow", "pirate", "./a", "--percent", "200"), "--percent"),
         (("unload", "pirate", "--deadline", "-1"), "--deadline"),
     ],
 )

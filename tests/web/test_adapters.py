@@ -111,7 +111,7 @@ def test_a_canary_answers_its_share_until_it_is_promoted(
 
 def test_a_shadow_changes_no_reply(http: httpx.Client, a: str, b: str) -> None:
     load(http, "pirate", a)
-    body = {"source": b, "fraction": 0.25}
+    body = {"source": b, "percent": 25}
     assert ok(http.post("/v1/adapters/pirate/shadow", json=body))["shadow"]["percent"] == 25
     assert {says(http, "pirate") for _ in range(4)} == {"AAA"}
     assert ok(http.post("/v1/adapters/pirate/stop_trial"))["shadow"] is None
@@ -192,7 +192,7 @@ def test_paths_that_the_operator_does_not_allow(a: str, tmp_path: Path) -> None:
         ("", {"name": "n", "source": "no hub id"}, "source"),
         ("/n/canary", {"source": "a/b", "percent": 0}, "percent"),
         ("/n/canary", {"source": "a/b"}, "percent"),
-        ("/n/shadow", {"source": "a/b", "fraction": 1.5}, "fraction"),
+        ("/n/shadow", {"source": "a/b", "percent": 101}, "percent"),
         ("/n/swap", {"sorce": "a/b"}, "sorce"),
     ],
 )

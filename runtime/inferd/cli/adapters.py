@@ -152,15 +152,19 @@ def promote(name: str, url: str, api_key: str) -> None:
 @click.argument("name")
 @_from_options
 @click.option(
-    "--fraction", type=click.FloatRange(0, 1, min_open=True), required=True, help="Of its requests."
+    "--percent",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=100.0,
+    show_default=True,
+    help="Of its requests.",
 )
 @client_options
-def shadow(name: str, fraction: float, url: str, api_key: str, **source: Any) -> None:
+def shadow(name: str, percent: float, url: str, api_key: str, **source: Any) -> None:
     """Let the adapter SOURCE score some of NAME's replies, unseen; `report` tells the outcome."""
     with _about(name, url, api_key) as (client, path):
-        status = client.call("POST", f"{path}/shadow", _asked(**source, fraction=fraction))
+        status = client.call("POST", f"{path}/shadow", _asked(**source, percent=percent))
     candidate = status["shadow"]["generation"][:_SHOWN_CHARS]
-    click.echo(f"{name}: {candidate} scores {fraction:.3g} of the replies")
+    click.echo(f"{name}: {candidate} scores {percent:g} % of the replies")
 
 
 @command.command("stop-trial")

@@ -73,7 +73,7 @@ class Admin:
     async def shadow(self, exchange: Exchange) -> None:
         asked = _SHADOW.read(exchange.body)
         status = await self._adapters.shadow(
-            _name(exchange), percent=100 * asked.fraction, **self._source(asked)
+            _name(exchange), percent=asked.percent, **self._source(asked)
         )
         await send_json(exchange.send, status)
 
@@ -157,7 +157,7 @@ def routes(parts: Parts) -> list[ApiRoute]:
     shadow = described(
         "Score some of an adapter's replies with a candidate",
         body=Shadow,
-        example=source | {"fraction": 0.1},
+        example=source | {"percent": 10},
     )
     stop_trial = described("End an adapter's canary and shadow")
     unload = described(

@@ -55,7 +55,7 @@ class Canary(From, kw_only=True):
 class Shadow(From, kw_only=True):
     """A candidate that scores some of a name's replies, and answers nothing."""
 
-    fraction: Annotated[float, Meta(gt=0, le=1), said("Of the name's requests; 1 is all.")]
+    percent: Annotated[float, Meta(gt=0, le=100), said("Of the name's requests.")] = 100.0
 
 
 class AdapterList(Struct):
