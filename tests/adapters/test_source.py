@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from inferd.adapters.library import Library, generation_of
+from inferd.adapters.library import Library, Staged, generation_of
 from inferd.adapters.source import Source, Stager
 from inferd.errors import Forbidden, InvalidRequest
 from inferd.hub import Hub
 from inferd.peft_files import CONFIG, TENSORS
 from tests import hub_server
 from tests.adapters.folders import write_adapter
+from tests.adapters.world import until
 from tests.hub_server import COMMIT, HubServer, Repo
 
 pytestmark = pytest.mark.anyio
@@ -86,3 +89,22 @@ async def test_what_cannot_be_had_names_the_field(
     with pytest.raises(InvalidRequest, match=said) as raised:
         await Stager(library, hub).stage(Source(text, revision))
     assert raised.value.param == param
+
+
+def test_a_daemon_ends_though_one_is_being_copied(adapter: Path, tmp_path: Path) -> None:
+    copying, go_on = threading.Event(), threading.Event()
+
+    class Slow(Library):
+        def stage(self, source: Path) -> Staged:
+            copying.set()
+            go_on.wait()
+            return super().stage(source)
+
+    async def daemon() -> None:
+        stager = Stager(Slow(tmp_path / "library"), Hub())
+        task = asyncio.create_task(stager.stage(Source(str(adapter))))
+        await until(copying.is_set)
+        assert not task.done()
+
+    asyncio.run(daemon())
+    go_on.set()

@@ -10,6 +10,7 @@ from pathlib import Path
 from inferd.adapters.library import Library, Staged
 from inferd.errors import Forbidden, InvalidRequest, StartError
 from inferd.hub import Hub, download, repo_of
+from inferd.offload import in_thread
 from inferd.peft_files import CONFIG, TENSORS
 from inferd.sources import is_path
 
@@ -76,7 +77,7 @@ class Stager:
             folder = _fetch(*repo, hub)
             return self._library.stage(folder), folder.name
 
-        future = asyncio.ensure_future(asyncio.to_thread(work))
+        future = asyncio.create_task(in_thread(work))
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         try:
