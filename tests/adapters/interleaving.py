@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from inferd.errors import Conflict, EngineError, NotFound, Unavailable
+from inferd.errors import Conflict, NotFound, Unavailable
 from inferd.messages import Caller, Chunk, Done, Generate, Start
 from tests.adapters.world import World
 
@@ -37,7 +37,7 @@ class Step:
     pause: int
 
 
-SWAPS = ("replace", "swap", "swap", "rollback", "promote")
+SWAPS = ("replace", "swap", "swap", "rollback", "return", "promote")
 CHANGES = ("load", "load", *SWAPS, *SWAPS, "canary", "canary", "shadow", "stop_trial")
 REQUESTS = ("request", "request", "request", "several", "several", "base", "abort", "cancel")
 UNLOADS = ("unload", "hurry")
@@ -64,7 +64,6 @@ class Asked:
     generation: str | None = None  # None: it was refused
     said: dict[int, list[int]] = field(default_factory=dict)  # by choice
     done: bool = False
-    error: Exception | None = None
     leave: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -92,7 +91,7 @@ class Interleaving:
             for step in steps:
                 self._begin(step)
                 await asyncio.sleep(step.pause / 1000)
-                self._here.adapters.check()
+                self._check_names()
             await self._all_done()
             for name in NAMES:
                 if self._here.adapters.find(name) is not None:
@@ -117,6 +116,7 @@ class Interleaving:
             "replace": lambda: adapters.load(name, source, replace=True),
             "swap": lambda: adapters.swap(name, source),
             "rollback": lambda: adapters.rollback(name),
+            "return": lambda: self._return(name),
             "canary": lambda: adapters.canary(name, source, step.size),
             "shadow": lambda: adapters.shadow(name, source, step.size),
             "promote": lambda: adapters.promote(name),
@@ -125,6 +125,11 @@ class Interleaving:
             "hurry": lambda: adapters.unload(name, deadline=step.which * 0.002),
         }
         return work[step.what]()
+
+    async def _return(self, name: str) -> object:
+        """To the oldest generation that is kept: the engine may just be dropping it."""
+        kept = self._here.adapters.status(name).previous
+        return await self._here.adapters.rollback(name, kept[0].generation if kept else None)
 
     def _ask(self, step: Step) -> None:
         request = Generate(
@@ -163,8 +168,11 @@ class Interleaving:
                     if asked.leave.is_set():
                         return
                 asked.done = True
-        except (NotFound, Unavailable) as error:
-            asked.error = error
+        except NotFound:
+            pass
+        except Unavailable as error:
+            if error.code != "adapter_unloaded":
+                raise
 
     async def _all_done(self) -> None:
         requests = [asked.task for asked in self._asked if asked.task is not None]
@@ -174,6 +182,10 @@ class Interleaving:
             except asyncio.CancelledError:
                 assert each.cancelled()
         await self._here.adapters.settled()
+
+    def _check_names(self) -> None:
+        self._here.adapters.check()
+        assert all(each.state in ("active", "draining") for each in self._here.adapters.list())
 
     def _check(self, asked: Asked, expected: Expected) -> None:
         assert isinstance(asked.request.prompt, tuple)
@@ -193,5 +205,5 @@ async def _allowed(change: Coroutine[Any, Any, object]) -> object:
     """A change may find that another one came before it."""
     try:
         return await change
-    except (Conflict, NotFound, Unavailable, EngineError) as error:
+    except (Conflict, NotFound) as error:
         return error

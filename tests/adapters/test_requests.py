@@ -10,7 +10,7 @@ import pytest
 
 from inferd.errors import BusyError, Conflict, EngineDead, EngineError, NotFound, Unavailable
 from inferd.messages import Caller, Chunk, Output
-from inferd.registry import Deployment, Entry
+from inferd.registry import Deployment
 from tests.adapters.world import World, echo_engine, until, world
 from tests.serving import TEXT, ask, texts
 
@@ -43,6 +43,19 @@ async def test_a_swap_leaves_running_requests_alone(tmp_path: Path, n: int) -> N
             assert (await here.ask("a", n=n))[1] == (3, 3, 3)
             assert await some(outputs, 20) == {1}
             assert await here.held() == 3
+
+
+async def test_what_was_pinned_is_submitted_though_the_name_moved_meanwhile(tmp_path: Path) -> None:
+    async with world(tmp_path, spec={"max_model_len": 8000}) as here:
+        first = await here.adapters.load("a", here.folder(1))
+        second = await here.adapters.swap("a", here.folder(2))
+        asking = asyncio.create_task(here.ask("a", prompt="b " * 3000))  # encoded on a thread
+        await asyncio.sleep(0)
+        assert here.adapters.status("a").in_flight == 1
+        await here.adapters.rollback("a")
+        assert not asking.done()
+        assert await asking == (second.generation, (2, 2, 2))
+        assert await here.ask("a") == (first.generation, (1, 1, 1))
 
 
 async def test_a_generation_is_dropped_with_its_last_lease(tmp_path: Path) -> None:
@@ -331,43 +344,6 @@ async def test_a_deleted_base_takes_its_adapters_along(tmp_path: Path) -> None:
         assert here.adapters.list() == ()
         assert here.library.generations() == set()
         await here.engine.close()
-
-
-# ---------------------------------------------------------------- while a model deploys
-
-
-async def test_requests_wait_for_the_base_to_deploy(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
-        loaded = await here.adapters.load("a", here.folder(1))
-        deployment = here.registry.resolve("echo")
-        await here.adapters.detach(deployment)
-        [entry] = here.registry.entries()
-        here.registry.remove(entry)
-        coming = Entry("echo", "id", 1, state="deploying")
-        here.registry.enter(coming)
-        waiting = asyncio.create_task(here.ask("a"))
-        await until(lambda: here.service.admission.in_flight)
-        await here.adapters.attach(deployment)
-        coming.deployment = deployment
-        coming.move("running")
-        assert await waiting == (loaded.generation, (1, 1, 1))
-
-
-async def test_unloaded_while_a_request_waits(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
-        await here.adapters.load("a", here.folder(1))
-        deployment = here.registry.resolve("echo")
-        [entry] = here.registry.entries()
-        here.registry.remove(entry)
-        coming = Entry("echo", "id", 1, state="deploying")
-        here.registry.enter(coming)
-        waiting = asyncio.create_task(here.ask("a"))
-        await until(lambda: here.service.admission.in_flight)
-        await here.adapters.unload("a")
-        coming.deployment = deployment
-        coming.move("running")
-        with pytest.raises(NotFound):
-            await waiting
 
 
 async def test_tokenizing_for_an_adapter_uses_its_base(tmp_path: Path) -> None:

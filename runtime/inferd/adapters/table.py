@@ -266,6 +266,10 @@ class Adapters(Lookup):
         for entry in self._draining:
             assert entry.in_flight
             assert entry.holdings is None
+        for holdings in self._bases.values():
+            for generation in holdings.counts:
+                if holdings.info(generation) is not None:  # an engine that restarts reads it anew
+                    assert self._library.has(generation), generation
 
     # ------------------------------------------------------------ inside
 
