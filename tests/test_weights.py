@@ -214,6 +214,15 @@ def test_fetches_what_serving_needs(server: HubServer, hub: Hub) -> None:
     assert seen == sorted(seen)
 
 
+def test_a_damaged_download_is_told_of_without_the_caches_place(
+    server: HubServer, hub: Hub, tmp_path: Path
+) -> None:
+    server.repos["org/name"].files = MODEL | {"model.safetensors": b"x" * 20}
+    error = failure("org/name", hub=hub)
+    assert error.message.startswith("org/name/model.safetensors is not a safetensors file")
+    assert str(tmp_path) in str(error)  # the log's
+
+
 def test_a_second_time_downloads_nothing(server: HubServer, hub: Hub) -> None:
     first = resolve("org/name", hub=hub)
     server.requests.clear()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +73,21 @@ def resolve(
     if local and folder.exists():
         return ModelFolder(verify(folder.absolute()), folder.resolve().name)
     repo, revision = repo_of(model, revision)
-    path = verify(fetch(repo, revision, hub, on_progress))
+    path = fetch(repo, revision, hub, on_progress)
+    with told_as(repo, path):
+        verify(path)
     return ModelFolder(path, repo, path.name)
+
+
+@contextmanager
+def told_as(name: str, folder: Path) -> Iterator[None]:
+    """`StartError`s say `name` where they would say `folder`: callers read them, and where the
+    hub's cache lies is for the log alone."""
+    try:
+        yield
+    except StartError as error:
+        error.message = error.message.replace(str(folder), name)
+        raise
 
 
 def name_of(model: str) -> str:

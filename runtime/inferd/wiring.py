@@ -42,7 +42,7 @@ from inferd.store import Store
 from inferd.tally import Tally
 from inferd.text.model import TextModel, load_text
 from inferd.web.app import create_app
-from inferd.weights import DEMO, ModelFolder, name_of, resolve
+from inferd.weights import DEMO, ModelFolder, name_of, resolve, told_as
 
 DATABASE = "state.db"
 ADAPTERS = "adapters"
@@ -140,19 +140,22 @@ class Models:
         return resolve(model, revision, hub=hub, on_progress=on_progress, local=local)
 
     def read(self, spec: DeploySpec, folder: ModelFolder) -> tuple[TextModel, str]:
-        text = load_text(
-            folder.path,
-            tool_call_parser=spec.tool_call_parser,
-            reasoning_parser=spec.reasoning_parser,
-        )
+        with told_as(spec.model, folder.path):
+            text = load_text(
+                folder.path,
+                tool_call_parser=spec.tool_call_parser,
+                reasoning_parser=spec.reasoning_parser,
+            )
+            version = version_of(folder)
         calls = text.syntax.name if text.syntax else "none"
         thoughts = text.thinking.name if text.thinking else "none"
         _log.info("tool calls are read as %s, reasoning as %s", calls, thoughts)
-        return text, version_of(folder)
+        return text, version
 
     async def engine(self, spec: DeploySpec, folder: Path) -> Served:
         asked = deployed_spec(self._config, spec, folder)
-        found = await in_thread(lambda: self._estimate(asked))
+        with told_as(spec.model, folder):
+            found = await in_thread(lambda: self._estimate(asked))
         idle = self._config.idle_timeout if spec.idle_timeout is None else spec.idle_timeout
         devices = devices_of(asked.device, found.device, self._ledger.devices)
         limits = Limits(idle_s=idle)
