@@ -18,7 +18,7 @@ from inferd.errors import StartError
 from inferd.hub import Hub
 from inferd.weights import resolve
 from tests import hub_server
-from tests.checkpoints import MODEL, failure, safetensors
+from tests.checkpoints import MODEL, failure, safetensors, write
 from tests.hub_server import COMMIT, HubServer, Repo
 
 

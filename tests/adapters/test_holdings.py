@@ -56,15 +56,32 @@ class Users:
         self.holdings = Holdings("echo", engine, Path, lambda name: self.gone.update([name]))
 
     def take(self, name: str) -> None:
-        self.holdings.hold(name)
-        self._tasks.append((name, asyncio.create_task(self.holdings.load(name))))
+        self._tasks.append((name, asyncio.create_task(self._take(name))))
 
     def let_go(self, name: str) -> None:
-        """By the first who has it."""
+        if self._forget(name):
+            self.holdings.release(name)
+
+    def retake(self, name: str) -> None:
+        """Let go and take again, before anybody else comes to run."""
+        if self._forget(name):
+            self._tasks.append((name, asyncio.create_task(self._retake(name))))
+
+    def _forget(self, name: str) -> bool:
+        """The first who has it; whether there was one."""
         for number, (held, task) in enumerate(self._tasks):
             if held == name and task.done():
                 del self._tasks[number]
-                return self.holdings.release(name)
+                return True
+        return False
+
+    async def _take(self, name: str) -> AdapterInfo:
+        self.holdings.hold(name)
+        return await self.holdings.load(name)
+
+    async def _retake(self, name: str) -> AdapterInfo:
+        self.holdings.release(name)
+        return await self._take(name)
 
     def check(self) -> None:
         """Whoever has it, has it still."""
@@ -82,7 +99,9 @@ class Users:
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from(["take", "let_go", "turn", "turn"]), st.sampled_from(NAMES)),
+    st.tuples(
+        st.sampled_from(["take", "let_go", "retake", "turn", "turn"]), st.sampled_from(NAMES)
+    ),
     max_size=60,
 )
 
@@ -116,8 +135,7 @@ async def test_held_again_before_it_was_dropped(turns: int) -> None:
     await until(lambda: engine.holding)
     await asyncio.sleep(0)
     for _ in range(3):
-        users.let_go("a")
-        users.take("a")
+        users.retake("a")
         for _ in range(2 * turns + 2):
             await asyncio.sleep(0)
             users.check()
