@@ -15,7 +15,7 @@ from inferd.adapters.records import AdapterRecord
 from inferd.adapters.table import Adapters
 from inferd.admission import Admission
 from inferd.engines import echo
-from inferd.engines.base import EngineSpec, EngineState, Progress
+from inferd.engines.base import EngineSpec, EngineState, Events, Progress
 from inferd.engines.local import LocalEngine
 from inferd.messages import (
     AdapterInfo,
@@ -23,7 +23,6 @@ from inferd.messages import (
     Chunk,
     EngineInfo,
     EngineStats,
-    Event,
     LoadAdapter,
     MemoryUse,
     Output,
@@ -64,7 +63,7 @@ class GatedEngine:
         return await self.inner.start(on_progress)
 
     @asynccontextmanager
-    async def stream(self, submit: Submit) -> AsyncIterator[AsyncIterator[Event]]:
+    async def stream(self, submit: Submit) -> AsyncIterator[Events]:
         await self.awake.wait()
         async with self.inner.stream(submit) as events:
             yield events

@@ -71,6 +71,29 @@ async def test_requests_to_all_at_once_are_all_served(site: Site, tmp_path: Path
     assert all(text == ((name * 5)[:5] if name else "abcab") for name, text in answers)
 
 
+async def test_who_reads_slowly_keeps_nobody_waiting(site: Site) -> None:
+    """What has ended is no work, though its reader has not read it yet."""
+    one, _, three = await models(site)
+    async with three.stream(Submit("slow", (1,), 5, GREEDY)) as events:
+        assert await answer(one) == "abc"
+        assert three.state == "asleep"
+        assert isinstance([event async for event in events][-1], Finish)
+    assert three.in_flight == three.num_open == 0
+
+
+async def test_a_reader_that_opens_another_stream_does_not_wait_for_itself(site: Site) -> None:
+    """As a request for several choices does, whose model is paused between two of them."""
+    one, _, three = await models(site)
+    async with three.stream(Submit("first", (1,), 100, GREEDY)) as events:
+        assert not isinstance(await anext(events), Fail)
+        waiter = asyncio.create_task(answer(one))
+        await settle(lambda: one.instances.pending == 1)
+        await asyncio.sleep(0.05)  # three had its time, and is paused
+        assert await answer(three, "second") == "abc"
+        assert isinstance([event async for event in events][-1], Finish)
+    assert await waiter == "abc"
+
+
 async def test_who_leaves_before_there_is_room_displaces_nobody(site: Site) -> None:
     one, _, three = await models(site)
     before = len(site.evictions)

@@ -234,10 +234,14 @@ class Life:
         """Until no stream is open."""
         try:
             async with asyncio.timeout(timeout):
-                while self._engine is not None and self._engine.in_flight:  # noqa: ASYNC110
+                while self._is_used():  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             _log.warning("%s: ending what still runs after %g s", self.entry.name, timeout)
+
+    def _is_used(self) -> bool:
+        engine = self._engine
+        return engine is not None and engine.in_flight + engine.num_open > 0
 
     async def close(self) -> None:
         """The daemon ends: end the engine at once. What is stored does not change."""

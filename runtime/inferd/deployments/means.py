@@ -24,7 +24,11 @@ class Served(Engine, Protocol):
 
     @property
     def in_flight(self) -> int:
-        """Streams that are open."""
+        """Streams that run."""
+
+    @property
+    def num_open(self) -> int:
+        """Streams that have a reader, ended or not: it may be about to open another one."""
 
     @property
     def reason(self) -> StartError | None:

@@ -117,6 +117,17 @@ CoreFactory = Callable[[EngineSpec, Callable[[Progress], None]], Core]
 """Builds a core: loads the weights, raises `StartError`."""
 
 
+class Events(Protocol):
+    """What comes of one submission, up to its terminal event: an asynchronous iterator."""
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    async def __anext__(self) -> Event: ...
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Call it once the terminal event is there, though nobody may have read it yet."""
+
+
 class Engine(Protocol):
     """An engine's outside: what the service and the daemon call."""
 
@@ -130,7 +141,7 @@ class Engine(Protocol):
     async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
         """Start and wait until ready. Raises `StartError`."""
 
-    def stream(self, submit: Submit) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    def stream(self, submit: Submit) -> AbstractAsyncContextManager[Events]:
         """Submit on entry; iterate up to and including the terminal event; leaving aborts.
 
         Entering raises `Unavailable` while the engine is not ready. An engine that dies
@@ -149,10 +160,11 @@ class Engine(Protocol):
         """Hold it no longer; returns when nothing of it is left. Unknown ids are ignored."""
 
     async def sleep(self, level: SleepLevel) -> MemoryUse:
-        """Give memory back; what stays is returned. Only while no stream is open.
+        """Give memory back; what stays is returned. Only while nothing runs;
+        what ended may still be read.
 
         Raises:
-            EngineError: streams are open, or the engine is not ready.
+            EngineError: requests run, or the engine is not ready.
         """
 
     async def wake(self) -> MemoryUse:

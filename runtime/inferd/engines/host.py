@@ -11,13 +11,13 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from msgspec.structs import replace
 
-from inferd.engines.base import EngineSpec, EngineState, Progress
+from inferd.engines.base import EngineSpec, EngineState, Events, Progress
 from inferd.engines.calls import Answer, Calls
 from inferd.engines.process import ChildProcess, Ending, Limits
 from inferd.engines.streams import Streams
@@ -28,7 +28,6 @@ from inferd.messages import (
     Awake,
     EngineInfo,
     EngineStats,
-    Event,
     Fail,
     Finish,
     LoadAdapter,
@@ -149,7 +148,7 @@ class HostEngine:
                 raise StartError("crashed", f"The model is {self._state}")
             return self._memory
 
-    def stream(self, submit: Submit) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    def stream(self, submit: Submit) -> AbstractAsyncContextManager[Events]:
         return self._streams.open(submit)
 
     async def stats(self) -> EngineStats:

@@ -9,12 +9,12 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from inferd.engines import loop as core_loop
-from inferd.engines.base import CoreFactory, EngineSpec, EngineState, Progress
+from inferd.engines.base import CoreFactory, EngineSpec, EngineState, Events, Progress
 from inferd.engines.calls import Answer, Calls
 from inferd.engines.streams import Streams
 from inferd.engines.wire import Command, GetStats, Message, Stop
@@ -24,7 +24,6 @@ from inferd.messages import (
     Awake,
     EngineInfo,
     EngineStats,
-    Event,
     Fail,
     Finish,
     LoadAdapter,
@@ -115,7 +114,7 @@ class LocalEngine:
                 raise StartError("crashed", f"The model is {self._state}")
             return self._memory
 
-    def stream(self, submit: Submit) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    def stream(self, submit: Submit) -> AbstractAsyncContextManager[Events]:
         return self._streams.open(submit)
 
     async def stats(self) -> EngineStats:

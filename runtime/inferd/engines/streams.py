@@ -23,11 +23,24 @@ class Stream(AsyncIterator[Event]):
         self._events: deque[Event] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._exhausted = False  # the terminal event was handed out
+        self._over: list[Callable[[], None]] | None = []  # to call when it came; None: it has
+        self.left = False  # it has no reader any more
 
     def put(self, event: Event) -> None:
         self._events.append(event)
+        if is_terminal(event) and self._over is not None:
+            calls, self._over = self._over, None
+            for call in calls:
+                call()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """See `Events`."""
+        if self._over is None:
+            call()
+        else:
+            self._over.append(call)
 
     async def __anext__(self) -> Event:
         if self._exhausted:
@@ -55,7 +68,6 @@ class Streams:
         self._send = send
         self._admit = admit
         self._live: dict[str, Stream] = {}
-        self._open = 0
         self._empty: asyncio.Future[None] | None = None  # done when nothing is live
 
     def __len__(self) -> int:
@@ -63,8 +75,8 @@ class Streams:
 
     @property
     def num_open(self) -> int:
-        """Those that have a reader; what else is live was aborted, and has not ended yet."""
-        return self._open
+        """Those that run and have a reader; what else is live was aborted, and ends soon."""
+        return sum(not stream.left for stream in self._live.values())
 
     async def ended(self) -> None:
         """Until nothing is live. Only while no more are opened."""
@@ -73,7 +85,7 @@ class Streams:
             await self._empty
 
     @asynccontextmanager
-    async def open(self, submit: Submit) -> AsyncIterator[AsyncIterator[Event]]:
+    async def open(self, submit: Submit) -> AsyncIterator[Stream]:
         """Submit on entry, abort on leaving if no terminal event came by then."""
         self._admit()
         stream = Stream()
@@ -83,11 +95,10 @@ class Streams:
             return
         self._live[submit.request_id] = stream
         self._send(submit)
-        self._open += 1
         try:
             yield stream
         finally:
-            self._open -= 1
+            stream.left = True
             if self._live.get(submit.request_id) is stream:
                 self._send(Abort(submit.request_id))
 

@@ -122,8 +122,9 @@ class Members:
             elif replica.state == "draining" and not replica.in_flight:
                 await self.retire(replica)
             elif replica.state == "asleep" and not self._moving.locked():
-                async with self._moving:  # free: this takes it at once
-                    await replica.look_after_sleep()
+                async with self._moving:
+                    if replica.state == "asleep":  # whoever waited for the turn may have woken it
+                        await replica.look_after_sleep()
             elif replica.usable and replica.lacks(self.adapters):
                 await self.hold(replica)
 

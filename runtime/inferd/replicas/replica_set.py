@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from inferd.engines.base import Engine, EngineSpec, EngineState, Progress
+from inferd.engines.base import Engine, EngineSpec, EngineState, Events, Progress
 from inferd.engines.host import HostEngine
 from inferd.errors import StartError, Unavailable
 from inferd.ledger import HOST, Need
@@ -17,7 +17,6 @@ from inferd.messages import (
     AdapterInfo,
     EngineInfo,
     EngineStats,
-    Event,
     LoadAdapter,
     MemoryUse,
     SleepLevel,
@@ -76,7 +75,8 @@ class ReplicaSet:
         self._scaler = Scaler(limits, min_instances, max_instances)
         self._adapters = Adapters(self._members.adapters)
         self._running: dict[str, Replica] = {}  # by request id
-        self._working = 0  # streams, and loads of adapters
+        self.num_open = 0  # streams that have a reader, ended or not
+        self._working = 0  # streams that have not ended, and loads of adapters
         self._waiting = 0  # for a replica
         self._paused = False
         self._closed = False
@@ -174,19 +174,24 @@ class ReplicaSet:
         return self.info
 
     @asynccontextmanager
-    async def stream(self, submit: Submit) -> AsyncIterator[AsyncIterator[Event]]:
-        """See `Engine`. Entering waits while all replicas sleep, and while it is paused."""
+    async def stream(self, submit: Submit) -> AsyncIterator[Events]:
+        """See `Engine`. Entering waits while all replicas sleep, and while it is paused. What has
+        ended is no work, though its reader be slow: others may wait for the model's memory."""
         request_id = submit.request_id
         replica = self._route(await self._available(submit.adapter), submit)
         taken = self._running.get(request_id)
         if taken is None:
             self._running[request_id] = replica
         replica = taken or replica  # the one that has this id refuses it
-        with self._work(replica):
+        with ExitStack() as work:
+            work.enter_context(self._work(replica))
+            self.num_open += 1
             try:
                 async with replica.engine.stream(submit) as events:
+                    events.when_over(work.close)
                     yield events
             finally:
+                self.num_open -= 1
                 if taken is None:
                     del self._running[request_id]
 
