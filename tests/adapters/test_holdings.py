@@ -141,3 +141,24 @@ async def test_held_again_before_it_was_dropped(turns: int) -> None:
             users.check()
     assert not users.gone
     await users.leave()
+
+
+@pytest.mark.parametrize("pause", range(8))
+@pytest.mark.anyio
+async def test_let_go_twice_and_taken_anew_while_it_is_dropped(pause: int) -> None:
+    """Of two drops that wait for their turn, the second must not take the newcomer's place."""
+    engine = Slow(turns=1)
+    users = Users(engine)
+    users.take("a")
+    await until(lambda: engine.holding)
+    users.retake("a")
+    await asyncio.sleep(0)
+    users.let_go("a")
+    for _ in range(pause):
+        await asyncio.sleep(0)
+    users.take("a")
+    for _ in range(8):
+        await asyncio.sleep(0)
+        users.check()
+    await users.leave()
+    assert not engine.holding
