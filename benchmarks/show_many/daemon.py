@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-START_S = 60.0
 _READY = re.compile(r"ready on (http://\S+)")
 
 

@@ -32,6 +32,12 @@ from inferd.sources import is_path
 from inferd.units import human_bytes
 from inferd.weights import DEMO, read_header
 
+OPTIONS = (
+    *("dtype", "device", "max_model_len", "max_batch_size", "max_batch_tokens"),
+    *("kv_cache_bytes", "max_adapters", "max_adapter_rank"),
+)
+"""Those of `inferd serve` that a running daemon can be asked to plan with."""
+
 
 class PlannedAdapter(Struct, frozen=True):
     """An adapter by its files. Bytes in the number type that the model is served in."""

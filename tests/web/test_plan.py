@@ -71,6 +71,8 @@ def test_what_does_not_fit_is_no_error(http: httpx.Client) -> None:
         ({"modle": "demo"}, 400, "modle", "did you mean `model`?"),
         ({"max_model_len": "long"}, 400, "max_model_len", "is not a whole number"),
         ({"device": "cuda:7"}, 400, "device", "not one of this machine's"),
+        ({"model": "org/none@v1", "revision": "v2"}, 400, "revision", "different revisions"),
+        ({"adapters": "2000"}, 400, "adapters", "at most 1024"),
         ({"dtype": "float8"}, 400, "dtype", "float8"),
         ({"model": "/none/of/these"}, 404, "model", "no config.json"),
         ({"model": "not an id"}, 404, "model", "not a hub id"),

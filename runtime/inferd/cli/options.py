@@ -14,6 +14,7 @@ from inferd.config.option import Spec
 from inferd.config.serve import SPECS, ServeConfig
 from inferd.config.sources import flag, load
 from inferd.errors import StartError
+from inferd.units import human_bytes
 
 _SHORT = {  # vLLM's, which click would otherwise read as bundles of letters
     "-tp": "tensor_parallel_size",
@@ -70,8 +71,18 @@ def _help(spec: Spec) -> str:
         text += f" Also {aliases.replace('-', _HYPHEN)}."
     if spec.default in (None, (), False) or spec.name == "model":
         return text
-    default = "on" if spec.default is True else spec.default
-    return f"{text} [default: {default}]"
+    return f"{text} [default: {_default(spec)}]"
+
+
+def _default(spec: Spec) -> str:
+    """As it would be written."""
+    if spec.default is True:
+        return "on"
+    if isinstance(spec.default, float):
+        return f"{spec.default:g}"
+    if spec.option.size and isinstance(spec.default, int):
+        return human_bytes(spec.default).replace(".0 ", "")
+    return str(spec.default)
 
 
 class TableCommand(click.Command):

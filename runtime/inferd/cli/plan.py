@@ -26,9 +26,6 @@ Takes the options of `inferd serve` that matter for it. With --url a running dae
 knows what is in use and who would have to sleep. Exits with 1 when the model cannot run, and says
 the smallest change that would help."""
 
-_ASKED = ("dtype", "device", "max_model_len", "max_batch_size", "max_batch_tokens")
-_ASKED_TOO = ("kv_cache_bytes", "max_adapters", "max_adapter_rank")
-
 
 def _plan(**params: object) -> None:
     url, key = params.pop("url"), params.pop("api_key")
@@ -103,13 +100,13 @@ def _remote(
     import msgspec
 
     from inferd.cli.client import Client
-    from inferd.planning import Plan
+    from inferd.planning import OPTIONS, Plan
 
     query: list[tuple[str, object]] = [("model", _absolute(config.model))]
     query += [("revision", config.revision)] if config.revision else []
     listed = (adapters,) if isinstance(adapters, int) else adapters or ()
     query += [("adapters", each) for each in listed]
-    query += [(n, getattr(config, n)) for n in (*_ASKED, *_ASKED_TOO) if n in given]
+    query += [(n, getattr(config, n)) for n in OPTIONS if n in given]
     with Client(url, key) as client:
         return msgspec.json.decode(client.get(f"/v1/plan?{urlencode(query)}").content, type=Plan)
 

@@ -153,7 +153,7 @@ class ServeConfig:
     idle_timeout: Annotated[
         float,
         Option(
-            help="How long nobody asks before a model sleeps that has no minimum of instances.",
+            help="How long after its last request a model with --min-instances 0 sleeps.",
             group=SCHEDULING,
             above=0.0,
             unit="SECONDS",
@@ -184,8 +184,8 @@ class ServeConfig:
     memory_budget: Annotated[
         int | None,
         Option(
-            help="Main memory for all models together, like 8GiB; who needs room beyond it has "
-            "idle models sleep. Default: the memory fraction of what is available at the start.",
+            help="Main memory for all models together, like 8GiB. One that needs more puts idle "
+            "ones to sleep. Default: the memory fraction of what is available at the start.",
             group=MEMORY,
             least=1,
             size=True,
@@ -209,7 +209,7 @@ class ServeConfig:
     max_adapters: Annotated[
         int,
         Option(
-            help="Adapters that a model runs at once; others wait for one to be idle. 0: none.",
+            help="Adapters that a model runs at once; requests for others wait. 0: none.",
             group=MEMORY,
             aliases=("max_loras",),
             least=0,
@@ -229,8 +229,8 @@ class ServeConfig:
     adapter_host_bytes: Annotated[
         int,
         Option(
-            help="Most memory for the adapters of a model, like 1GiB; others are read anew when "
-            "they are used.",
+            help="Main memory for the adapters of each model, like 1GiB; those that do not fit are "
+            "read from disk when they are used.",
             group=MEMORY,
             least=0,
             size=True,
@@ -308,8 +308,8 @@ class ServeConfig:
     database: Annotated[
         str | None,
         Option(
-            help="SQLAlchemy's URL of a PostgreSQL or SQLite database for what is known of them. "
-            "Default: SQLite, in the state folder.",
+            help="PostgreSQL or SQLite database for the records of deployments and adapters, as a "
+            "URL of SQLAlchemy. Default: SQLite, in the state folder.",
             group=SERVER,
             unit="URL",
         ),
@@ -317,8 +317,8 @@ class ServeConfig:
     allow_path: Annotated[
         tuple[str, ...],
         Option(
-            help="Folder whose models and adapters callers may name; may be repeated. Default: "
-            "any, where only this machine can reach the server and there is no key; else none.",
+            help="Folder that API callers may load models and adapters from; may be repeated. "
+            "Default: any, where only this machine reaches the server and no key is set.",
             group=SERVER,
             unit="DIR",
         ),

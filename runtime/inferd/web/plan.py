@@ -12,9 +12,9 @@ from inferd.config.serve import SPECS
 from inferd.errors import Forbidden, InferdError, InvalidRequest, NotFound, StartError, Unavailable
 from inferd.ledger import LedgerView
 from inferd.offload import in_thread
-from inferd.planning import Asked, Plan, Planner
+from inferd.planning import OPTIONS, Asked, Plan, Planner
 from inferd.remote import Unreachable
-from inferd.sources import PathPolicy, check_source
+from inferd.sources import PathPolicy, check_source, is_path
 from inferd.web.exchange import Exchange
 from inferd.web.reply import send_json
 from inferd.web.routes import ApiRoute, Described, Parts, get
@@ -22,18 +22,12 @@ from inferd.weights import DEMO
 
 TAG = "Memory"
 
-_OPTIONS = (
-    *("dtype", "device", "max_model_len", "max_batch_size", "max_batch_tokens"),
-    *("kv_cache_bytes", "max_adapters", "max_adapter_rank"),
-)
-"""Those of `inferd serve` that may be asked for."""
-
 _QUERY = {
     "model": "A Hugging Face id, a folder on the server where its operator allows that, or `demo`, "
     "the default.",
     "revision": "The hub's commit, branch or tag.",
     "adapters": "How many at once, or one of those to hold (a folder or an id); may be repeated.",
-} | {name: SPECS[name].option.help for name in _OPTIONS}
+} | {name: SPECS[name].option.help for name in OPTIONS}
 
 MAX_ADAPTERS = 64
 
@@ -64,17 +58,18 @@ class Memory:
         model = query.get("model", DEMO)
         if not model:
             raise InvalidRequest("`model` must not be empty", "model")
-        options = {name: _option(name, query[name]) for name in _OPTIONS if name in query}
+        options = {name: _option(name, query[name]) for name in OPTIONS if name in query}
         return Asked(
             check_source(model, self._paths, param="model"),
             replace(self._planner.spec, **options),
-            query.get("revision"),
+            _revision(model, query),
             self._adapters(query.getlist("adapters")),
         )
 
     def _adapters(self, given: list[str]) -> int | tuple[str, ...] | None:
         if len(given) == 1 and given[0].isdecimal():
-            return min(int(given[0]), 1024)
+            count: int = _option("max_adapters", given[0], "adapters")
+            return count
         if len(given) > MAX_ADAPTERS:
             raise InvalidRequest(f"`adapters`: at most {MAX_ADAPTERS} can be named", "adapters")
         named = tuple(check_source(each, self._paths, param="adapters") for each in given)
@@ -89,11 +84,20 @@ def _refuse_unknown(query: Mapping[str, str]) -> None:
             raise InvalidRequest(f"Unknown parameter `{name[:64]}`{hint}", name[:64])
 
 
-def _option(name: str, text: str) -> Any:
+def _option(name: str, text: str, param: str | None = None) -> Any:
+    """The value of an option, which the parameter of its name, or `param`, gives."""
+    param = param or name
     try:
-        return SPECS[name].parse(text, f"`{name}`")
+        return SPECS[name].parse(text, f"`{param}`")
     except StartError as error:
-        raise InvalidRequest(error.message, name) from error
+        raise InvalidRequest(error.message, param) from error
+
+
+def _revision(model: str, query: Mapping[str, str]) -> str | None:
+    revision, inside = query.get("revision"), model.partition("@")[2]
+    if not is_path(model) and inside and revision not in (None, inside):
+        raise InvalidRequest("`model` and `revision` name different revisions", "revision")
+    return revision
 
 
 def _callers(error: StartError) -> InferdError:
