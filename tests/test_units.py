@@ -11,6 +11,7 @@ import pytest
 from inferd.cli.failure import Failure
 from inferd.cli.terminal import Terminal, curl_line
 from inferd.errors import StartError
+from inferd.store import StoreError
 from inferd.units import human_bytes, human_seconds
 
 
@@ -53,6 +54,11 @@ def test_a_start_error_is_told_with_its_sizes(capsys: pytest.CaptureFixture[str]
         "Error: It does not fit\n  needed: 2.0 GiB\n  free:   1.0 MiB\n  --max-model-len 10\n"
     )
     assert failure.exit_code == 1
+
+
+def test_a_terminal_is_told_which_database_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    Failure.of(StoreError("It cannot be read", log="sqlite:///x.db: malformed")).show()
+    assert capsys.readouterr().err == "Error: It cannot be read\n  sqlite:///x.db: malformed\n"
 
 
 def test_plain_progress_is_a_line_per_quarter(caplog: pytest.LogCaptureFixture) -> None:

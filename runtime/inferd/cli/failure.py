@@ -22,9 +22,11 @@ class Failure(click.ClickException):
 
     @classmethod
     def of(cls, error: InferdError, *, exit_code: int = 1) -> Failure:
-        """The failure that words `error` for a terminal."""
+        """The failure that words `error` for a terminal: its reader is the operator, who may see
+        what else only the log says."""
         if not isinstance(error, StartError):
-            return cls(error.message, exit_code=exit_code)
+            log = str(error)
+            return cls(error.message, "" if log == error.message else log, exit_code=exit_code)
         message = error.message
         if error.bytes_needed is not None:
             message += f"\n  needed: {human_bytes(error.bytes_needed)}"
