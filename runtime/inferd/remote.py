@@ -31,6 +31,7 @@ class Remote:
     """A commit of a repository.
 
     Args:
+        headers: name → what and where; offsets count from the end of the file's header.
         sizes: bytes by file name, of what serving would download.
     """
 
