@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from inferd.engines.native.decoder import Decoder, load_decoder
 from tests.engines.native import tiny
 from tests.engines.native.adapters import made
+from tests.engines.native.adapters.cores import Expected, ask, load, make, tokens_of
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +36,17 @@ def adapters(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         )
         for n in range(6)
     }
+
+
+@pytest.fixture(scope="module")
+def expected(model: Decoder, adapters: dict[str, Path]) -> Expected:
+    """Greedy tokens of an adapter by itself, in an engine of its own."""
+
+    @cache
+    def answer(prompt: tuple[int, ...], adapter: str) -> list[int]:
+        core = make(model, prefix_cache=False)
+        if adapter:
+            load(core, adapters, adapter)
+        return tokens_of(core, ask("a", adapter, prompt, 12))
+
+    return answer

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from benchmarks.verify_numbers.drive import Transcript, drive, record
-from inferd.engines.base import AdapterNews
 from inferd.engines.native.adapters.slots import Slots
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.decoder import Decoder
@@ -22,60 +17,13 @@ from inferd.messages import (
     AdapterDropped,
     AdapterFailed,
     AdapterInfo,
-    Event,
     Fail,
     Finish,
     LoadAdapter,
-    Sampling,
-    Submit,
 )
 from inferd_scheduler import SchedulerConfig
+from tests.engines.native.adapters.cores import SIZE, Expected, ask, load, make, tokens_of
 from tests.engines.native.hash_model import HashModel
-
-GREEDY = Sampling(temperature=0.0)
-SIZE = 4 * 4 * 3 * ((60 + 60) + (88 + 60))  # bytes of one adapter: q_proj and down_proj, rank 4
-Expected = Callable[[tuple[int, ...], str], list[int]]
-
-
-def make(model: Decoder, *, host_bytes: int = 1 << 30, **changes: Any) -> NativeCore:
-    options: dict[str, Any] = {
-        "max_batch_size": 8,
-        "max_batch_tokens": 64,
-        "num_blocks": 60,
-        "block_size": 4,
-        "max_model_len": 100,
-        "max_adapters": 2,
-    }
-    return NativeCore(model, SchedulerConfig(**options | changes), adapter_host_bytes=host_bytes)
-
-
-def load(core: NativeCore, adapters: dict[str, Path], *names: str) -> list[AdapterNews]:
-    for name in names:
-        core.load_adapter(LoadAdapter(name, str(adapters[name])))
-    drive(core, ())
-    return core.adapter_news()
-
-
-def ask(name: str, adapter: str = "", prompt: Iterable[int] = (5, 6, 7), count: int = 6) -> Submit:
-    return Submit(name, tuple(prompt), count, GREEDY, adapter=adapter)
-
-
-def tokens_of(core: NativeCore, one: Submit) -> list[int]:
-    return drive(core, [one])[one.request_id].tokens
-
-
-@pytest.fixture(scope="module")
-def expected(model: Decoder, adapters: dict[str, Path]) -> Expected:
-    """Greedy tokens of an adapter by itself, in an engine of its own."""
-
-    @cache
-    def answer(prompt: tuple[int, ...], adapter: str) -> list[int]:
-        core = make(model, prefix_cache=False)
-        if adapter:
-            load(core, adapters, adapter)
-        return tokens_of(core, ask("a", adapter, prompt, 12))
-
-    return answer
 
 
 def test_generations_are_told_apart(model: Decoder, expected: Expected) -> None:
@@ -402,121 +350,3 @@ def test_sleep_while_an_adapter_is_read(
     drive_out(core)
     core.wake()
     assert tokens_of(core, ask("b", "g0")) == expected((5, 6, 7), "g0")[:6]
-
-
-OPERATIONS = st.lists(
-    st.one_of(
-        st.tuples(st.just("load"), st.integers(0, 3)),
-        st.tuples(st.just("drop"), st.integers(0, 3)),
-        st.tuples(st.just("ask"), st.integers(-1, 3), st.integers(1, 9), st.integers(1, 12)),
-        st.tuples(st.just("abort"), st.integers(0, 9)),
-        st.tuples(st.just("step"), st.integers(1, 3)),
-        st.tuples(st.just("rest")),
-    ),
-    max_size=40,
-)
-
-
-class Player:
-    """Plays operations on a core, and knows what must come of them."""
-
-    def __init__(self, core: NativeCore, adapters: dict[str, Path], expected: Expected) -> None:
-        self.core = core
-        self._adapters = adapters
-        self._expected = expected
-        self._asked: dict[str, Submit] = {}
-        self._transcripts: dict[str, Transcript] = {}
-        self._held: set[str] = set()
-        self._dropping: set[str] = set()  # not told of yet
-
-    def load(self, number: int) -> None:
-        name = f"g{number}"
-        self.core.load_adapter(LoadAdapter(name, str(self._adapters[name])))
-        self._held.add(name)
-
-    def drop(self, number: int) -> None:
-        self.core.drop_adapter(f"g{number}")
-        self._held.discard(f"g{number}")
-        self._dropping.add(f"g{number}")
-
-    def ask(self, number: int, length: int, count: int) -> None:
-        name = f"g{number}" if number >= 0 else ""
-        one = ask(f"r{len(self._transcripts)}", name, range(1, length + 1), count)
-        self._transcripts[one.request_id] = Transcript()
-        events = self.core.submit(one)
-        assert bool(events) == bool(name and name not in self._held)
-        if not events:
-            self._asked[one.request_id] = one
-        self._take(events)
-
-    def abort(self, number: int) -> None:
-        self._take(self.core.abort(f"r{number}"))
-
-    def step(self, count: int) -> None:
-        for _ in range(count):
-            self._take(self.core.step() if self.core.busy else ())
-
-    def rest(self) -> None:
-        if not (self.core.stats().running or self.core.stats().waiting):
-            self.core.sleep()
-            self.core.wake()
-
-    def finish(self) -> None:
-        """All ends well, with the right tokens, and nothing is left."""
-        while self.core.busy:
-            self.step(1)
-        self._take(())
-        for name, one in self._asked.items():
-            got = self._transcripts[name]
-            whole = self._expected(one.prompt, one.adapter)[: one.max_tokens]
-            if got.finish.reason == "abort":
-                whole = whole[: len(got.tokens)]
-            assert got.tokens == whole
-        assert not self._dropping
-        for name in list(self._held):
-            self.core.drop_adapter(name)
-        stats = self.core.stats()
-        assert stats.kv_blocks_used == stats.adapters_held == stats.memory.adapters == 0
-
-    def _take(self, events: Iterable[Event]) -> None:
-        for event in events:
-            record(self._transcripts[event.request_id], event)
-        for news in self.core.adapter_news():
-            if isinstance(news, AdapterDropped):
-                self._dropping.discard(news.adapter)
-            else:
-                assert isinstance(news, AdapterInfo) or news.code == "engine"
-        self.core.check()
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    operations=OPERATIONS,
-    room=st.integers(1, 4),
-    slots=st.integers(1, 3),
-    blocks=st.sampled_from([8, 40]),
-)
-def test_any_order_of_events(
-    model: Decoder,
-    adapters: dict[str, Path],
-    expected: Expected,
-    operations: list[tuple[Any, ...]],
-    room: int,
-    slots: int,
-    blocks: int,
-) -> None:
-    """Each request gets its generation's tokens, whatever happens meanwhile; nothing stays."""
-    core = make(
-        model,
-        host_bytes=room * SIZE,
-        max_adapters=slots,
-        num_blocks=blocks,
-        max_batch_tokens=9,
-        max_model_len=32,
-    )
-    player = Player(core, adapters, expected)
-    for kind, *arguments in operations:
-        getattr(player, kind)(*arguments)
-    player.finish()
