@@ -175,7 +175,7 @@ def intercepted(setup: Setup, look: Callable[[Submit], object]) -> Iterator[None
         look(submit)
         return stream(submit)
 
-    setup.engine.stream = through  # type: ignore[method-assign]
+    setup.engine.stream = through  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -268,7 +268,7 @@ async def test_a_stream_without_an_end_is_an_error(n: int) -> None:
         yield events()
 
     async with serving() as setup:
-        setup.engine.stream = nothing  # type: ignore[method-assign]
+        setup.engine.stream = nothing  # type: ignore[method-assign, assignment]
         with pytest.raises(EngineError):
             await setup.run(ask(n=n))
 
