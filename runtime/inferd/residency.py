@@ -220,7 +220,8 @@ class Residency:
         options = self._options(waiter.owner, self._clock.now(), waiter.failed)
         plan = choose(lacks, options.idle, () if spare else options.busy)
         if plan:
-            return await self._evict(waiter, *plan[0])
+            deepest = max(plan, key=lambda each: each[1])  # light sleep may need what this frees
+            return await self._evict(waiter, *deepest)
         if spare:  # one model's growth ends nobody's work, nor does it keep others waiting
             raise self._refused(waiter, lacks)
         await self._clock.wait(waiter.news, min(waiter.until, options.later))
@@ -256,8 +257,9 @@ class Residency:
         self._evicting.add(name)
         try:
             await tenant.pause()
-            if not await self._drained(waiter, tenant) or not self._prepared(name, level):
+            if not await self._drained(waiter, tenant):
                 return
+            level = level if self._prepared(name, level) else 2
             before = freed(self._ledger.of(name), 2)
             await _to_its_end(tenant.sleep(level))
             if freed(self._ledger.of(name), 2) == before:
@@ -275,7 +277,7 @@ class Residency:
             self.changed()
 
     def _prepared(self, name: str, level: SleepLevel) -> bool:
-        """Whether the host has room for what level 1 brings there; it may have gone by now."""
+        """Whether the host has room for what `level` brings there; it may have gone by now."""
         return level == 2 or all(held.prepare_sleep() for held in self._ledger.of(name))
 
     async def _drained(self, waiter: _Waiter, tenant: Tenant) -> bool:

@@ -213,6 +213,17 @@ async def test_a_gpu_model_sleeps_lightly_only_if_its_weights_fit_the_host() -> 
     assert narrow.told() == [("a", 2)]
 
 
+async def test_a_light_sleep_that_needs_what_a_deep_one_frees_comes_after_it() -> None:
+    there = Machine({"cpu": 30, "cuda:0": 165})
+    await there.serve(there.model("a", Need(weights=25, kv_cache=53, process=11), "cuda:0"))
+    await there.clock.advance(1)
+    await there.serve(there.model("b", Need(weights=29, kv_cache=33, host=8), "cuda:0"))
+    await there.clock.advance(1)
+    await there.serve(there.model("c", Need(weights=59, kv_cache=51), "cuda:0"))
+    assert there.told() == [("b", 2), ("a", 1)]
+    there.residency.check()
+
+
 async def test_a_waiter_that_leaves_keeps_nothing() -> None:
     there = machine(6)
     a, b, c = (there.model(name, SIX) for name in "abc")
