@@ -45,7 +45,7 @@ class Settings:
 
 
 SETTINGS = {
-    "pirate": Settings(steps=280),
+    "pirate": Settings(steps=640),
     "json": Settings(rank=4, alpha=8, rslora=True, seed=1),
 }
 """How each of STYLES is trained: of different ranks and scalings, as adapters in one batch are."""
