@@ -70,6 +70,7 @@ def test_a_wrong_method(http: httpx.Client) -> None:
     assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
     assert reply.json()["error"]["type"] == "invalid_request_error"
     assert http.delete("/v1/models").status_code == 405
+    assert http.options("/deploy/list").headers["allow"] == "GET, HEAD"  # not a deployment "list"
     assert list(http.get("/v1/inference/echo").json()["detail"]) == ["error"]
 
 

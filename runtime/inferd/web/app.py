@@ -119,8 +119,12 @@ async def _refuse(request: Request, error: Exception) -> NoReturn:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of the request's path; the router tells those of its first route alone."""
+    """The methods of the request's path; the router tells those of its first route alone.
+
+    A path that is a route's own, letter by letter, is not the one of a parameter's value.
+    """
     routes = [route for route in request.app.routes if isinstance(route, Route)]
-    first = next(each for each in routes if each.matches(request.scope)[0] is not Match.NONE)
-    methods = {name for each in routes if each.path == first.path for name in each.methods or ()}
+    fitting = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    path = min(fitting, key=lambda each: bool(each.param_convertors)).path
+    methods = {name for each in routes if each.path == path for name in each.methods or ()}
     return ", ".join(sorted(methods))
