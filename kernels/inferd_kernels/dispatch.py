@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Generic, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Generic, ParamSpec, TypeVar
+from weakref import WeakSet
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,23 +23,59 @@ class Op(Generic[P, R]):
 
     Args:
         name: the operation's name, that of its folder or function.
-        implementations: name → function; `reference` must be among them.
+        reference: its meaning.
+        modules: name of an implementation → the module that holds it. It is imported where it is
+            first wanted, and its `IMPLEMENTATIONS` (operation's name → function) may lack it, as
+            where there is no compiler.
     """
 
-    def __init__(self, name: str, implementations: Mapping[str, Callable[P, R]]) -> None:
-        assert "reference" in implementations
+    def __init__(self, name: str, reference: Callable[P, R], **modules: str) -> None:
         self.name = name
-        self.implementations = dict(implementations)
+        self.reference = reference
+        self.modules = modules
         self._chosen: dict[str, Callable[P, R]] = {}
+        _ops.add(self)
 
     def on(self, device_type: str) -> Callable[P, R]:
         """The implementation for `torch.device.type`: `cpu`, `cuda`, …"""
         chosen = self._chosen.get(device_type)
         if chosen is None:
-            chosen = self._chosen[device_type] = self.implementations[self.choice(device_type)]
+            chosen = self._chosen[device_type] = self._choose(device_type)[1]
         return chosen
 
     def choice(self, device_type: str) -> str:
         """The name of what `on` returns."""
-        names = PREFERENCE.get(device_type, ("reference",))
-        return next(name for name in names if name in self.implementations)
+        return self._choose(device_type)[0]
+
+    def forget(self) -> None:
+        """Choose anew from now on."""
+        self._chosen.clear()
+
+    def _choose(self, device_type: str) -> tuple[str, Callable[P, R]]:
+        names = PREFERENCE.get(device_type, ()) if _only is None else (_only,)
+        for name in names:
+            if name in self.modules:
+                found = import_module(self.modules[name]).IMPLEMENTATIONS.get(self.name)
+                if found is not None:
+                    return name, found
+        return "reference", self.reference
+
+
+_ops: WeakSet[Op[Any, Any]] = WeakSet()
+_only: str | None = None  # what `only` asked for
+
+
+@contextmanager
+def only(name: str) -> Iterator[None]:
+    """Within it every operation runs this implementation, on any device, or the reference where it
+    has none: to compare them."""
+    global _only
+    before, _only = _only, name
+    for op in _ops:
+        op.forget()
+    try:
+        yield
+    finally:
+        _only = before
+        for op in _ops:
+            op.forget()

@@ -14,6 +14,8 @@ from inferd_kernels import layout
 from inferd_kernels.attention import attention
 from inferd_kernels.attention import reference as attention_reference
 
+pytestmark = pytest.mark.usefixtures("implementation")
+
 ATOL = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
 CPU = torch.device("cpu")
 

@@ -17,6 +17,8 @@ from inferd_kernels.lora import (
     segments,
 )
 
+pytestmark = pytest.mark.usefixtures("implementation")
+
 CPU = torch.device("cpu")
 IN, WIDTHS = 11, (4, 2, 3)  # a fused layer of three projections
 OUT = sum(WIDTHS)

@@ -16,6 +16,8 @@ from inferd_kernels.linear import reference as linear_reference
 from inferd_kernels.rmsnorm import add_rmsnorm, rmsnorm
 from inferd_kernels.rope import rope
 
+pytestmark = pytest.mark.usefixtures("implementation")
+
 DTYPES = {torch.float32: 2e-6, torch.bfloat16: 4e-2, torch.float16: 4e-3}
 each_dtype = pytest.mark.parametrize(("dtype", "atol"), DTYPES.items(), ids=str)
 

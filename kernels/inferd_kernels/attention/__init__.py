@@ -7,7 +7,7 @@ import torch
 from inferd_kernels.attention import reference
 from inferd_kernels.dispatch import Op
 
-ATTENTION = Op("attention", {"reference": reference.attention})
+ATTENTION = Op("attention", reference.attention)
 
 
 def attention(

@@ -7,7 +7,7 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.kv_write import reference
 
-KV_WRITE = Op("kv_write", {"reference": reference.kv_write})
+KV_WRITE = Op("kv_write", reference.kv_write)
 
 
 def kv_write(

@@ -7,8 +7,8 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.linear import reference
 
-LINEAR = Op("linear", {"reference": reference.linear})
-LINEAR_F32 = Op("linear_f32", {"reference": reference.linear_f32})
+LINEAR = Op("linear", reference.linear)
+LINEAR_F32 = Op("linear_f32", reference.linear_f32)
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

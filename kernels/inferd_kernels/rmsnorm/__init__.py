@@ -7,8 +7,8 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.rmsnorm import reference
 
-RMSNORM = Op("rmsnorm", {"reference": reference.rmsnorm})
-ADD_RMSNORM = Op("add_rmsnorm", {"reference": reference.add_rmsnorm})
+RMSNORM = Op("rmsnorm", reference.rmsnorm, cpu="inferd_kernels.rmsnorm.cpu")
+ADD_RMSNORM = Op("add_rmsnorm", reference.add_rmsnorm, cpu="inferd_kernels.rmsnorm.cpu")
 
 
 def rmsnorm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

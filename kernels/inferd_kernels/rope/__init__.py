@@ -7,7 +7,7 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.rope import reference
 
-ROPE = Op("rope", {"reference": reference.rope})
+ROPE = Op("rope", reference.rope)
 
 
 def rope(
