@@ -83,5 +83,5 @@ class Program:
     def _call(self, counts: tuple[int, ...], nanoseconds: Any) -> None:
         if self._list is None:
             self._list = (_Instruction * len(self._instructions))(*self._instructions)
-        self._counts[:] = counts
+        self._counts[:] = list(counts)
         self._run(self._list, len(self._names), self._counts, nanoseconds)
