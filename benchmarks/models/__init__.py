@@ -1,0 +1,1 @@
+"""Checkpoints of given shapes with random weights, to measure speed with."""
