@@ -1,9 +1,9 @@
 """From a checkpoint's files to parameters: names and shapes are checked, then tensors are read.
 
-Files are memory-mapped (`safetensors.safe_open`) and every parameter is copied once into memory of
-its own, cast and fused on the way: the peak is the model plus one tensor. The mapped pages are the
-system's page cache, which it may take back at any time; nothing keeps pointing into the files, so
-that replacing a checkpoint on disk cannot harm a running model.
+Files are memory-mapped (`safetensors.safe_open`) and every tensor is put once into memory of the
+model's own (see `stores`), cast and fused on the way: nothing is ever held twice. The mapped pages
+are the system's page cache, which it may take back at any time; nothing keeps pointing into the
+files, so that replacing a checkpoint on disk cannot harm a running model.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from inferd.engines.native.parameters import Param, Source, bad_weights
+from inferd.engines.native.stores import Kept, Store
 from inferd.errors import StartError
 from inferd.weights import TensorInfo
 
@@ -29,19 +30,18 @@ def load(
     headers: dict[str, TensorInfo],
     params: Sequence[Param],
     *,
-    dtype: torch.dtype,
-    device: torch.device,
+    store: Store,
     ignored: Callable[[str], bool],
     on_progress: OnProgress,
-) -> dict[str, torch.Tensor]:
+) -> dict[str, Kept]:
     """Read parameters.
 
     Args:
         headers: of the whole checkpoint.
-        dtype: of parameters that have none of their own.
+        store: where parameters go, and in what form they are kept.
         ignored: names that a checkpoint may hold and this model does not use.
 
-    Returns: key → contiguous tensor on `device`.
+    Returns: key → what the store keeps.
 
     Raises: StartError(bad_weights) that names the tensors that are missing, unexpected or of a
         wrong shape, before anything is read; or the one that could not be read.
@@ -52,20 +52,17 @@ def load(
     total = sum(headers[name].num_bytes for name in names)
     done = 0
     reader = _Reader(headers)
-    tensors = {}
+    kept = {}
     for param in params:
-        tensor = torch.empty(
-            param.shape, dtype=torch.float32 if param.float32 else dtype, device=device
-        )
-        flat, start = tensor.view(-1), 0
+        place, row = store.place(param), 0
         for source in chosen[param.key]:
-            part = reader.read(source.name).reshape(-1)
-            flat[start : start + part.numel()].copy_(part)
-            start += part.numel()
+            part = reader.read(source.name).reshape(-1, param.columns)
+            place.fill(row, part)
+            row += len(part)
             done += headers[source.name].num_bytes
             on_progress(done, total)
-        tensors[param.key] = tensor.add_(param.offset) if param.offset else tensor
-    return tensors
+        kept[param.key] = place.finish()
+    return kept
 
 
 class _Reader:

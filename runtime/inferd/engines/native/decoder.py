@@ -20,6 +20,7 @@ from inferd.engines.native.layers import build_layer, enter
 from inferd.engines.native.model import Batch, KVSpec
 from inferd.engines.native.parameters import read_config, read_headers
 from inferd.engines.native.rope import RopeTable
+from inferd.engines.native.stores import TensorStore
 from inferd.errors import StartError
 from inferd_kernels.linear import linear_f32
 from inferd_kernels.lora import LoraModule, LoraSegments, lora, lora_embedding
@@ -141,8 +142,7 @@ def load_decoder(
     tensors = load(
         read_headers(folder),
         parameters(config),
-        dtype=dtype,
-        device=device,
+        store=TensorStore(dtype, device),
         ignored=is_ignored,
         on_progress=on_progress,
     )

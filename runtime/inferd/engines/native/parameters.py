@@ -33,6 +33,12 @@ class Param:
     float32: bool = False  # whatever the model's dtype
     offset: float = 0.0  # added to every element
 
+    @property
+    def columns(self) -> int:
+        """Of the parameter as a matrix, whose rows its sources fill from the first to the last; a
+        vector is one column."""
+        return self.shape[-1] if len(self.shape) > 1 else 1
+
 
 def bad_weights(message: str) -> StartError:
     return StartError("bad_weights", message, hint="Download the checkpoint again.")
