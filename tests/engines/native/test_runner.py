@@ -22,7 +22,7 @@ def batcher(model: HashModel | None = None) -> Batcher:
     cache = allocate_kv(model.kv_specs, 12, 4, model.dtype, model.device)
     for tensor in cache[0]:
         tensor.fill_(torch.nan)
-    return Batcher(cache, block_size=4, max_batch_size=3, max_blocks=5)
+    return Batcher(cache, block_size=4, max_batch_size=3, max_blocks=5, max_batch_tokens=16)
 
 
 def step(number: int, *works: Work) -> Step:

@@ -44,52 +44,82 @@ def touch(kv_cache: KVCache) -> None:
 class Batcher:
     """The block tables of all rows, on the host, and the batches made from them.
 
+    A batch's tensors are in memory of the batcher's own, or copied from it to a device: on the CPU
+    they hold until the next `build`, and begin at the same addresses in every step.
+
     Args:
         max_blocks: the longest block table a row can have.
+        max_batch_tokens: no step has more.
     """
 
     def __init__(
-        self, kv_cache: KVCache, block_size: int, max_batch_size: int, max_blocks: int
+        self,
+        kv_cache: KVCache,
+        block_size: int,
+        max_batch_size: int,
+        max_blocks: int,
+        max_batch_tokens: int,
     ) -> None:
         self.kv_cache = kv_cache
         self._block_size = block_size
         self._tables = np.zeros((max_batch_size, max_blocks), np.int32)
         self._lengths = [0] * max_batch_size
+        self._input_ids = _Index(max_batch_tokens, np.int64)
+        self._positions = _Index(max_batch_tokens, np.int64)
+        self._slot_mapping = _Index(max_batch_tokens, np.int64)
+        self._block_tables = _Index(max_batch_size * max_blocks, np.int32)
+        self._cu_seqlens_q = _Index(max_batch_size + 1, np.int32)
+        self._seq_lens = _Index(max_batch_size, np.int32)
 
     def build(self, step: Step, device: torch.device) -> Batch:
         """The step's flat batch; sequence b of it is `step.works[b]`."""
-        works = step.works
+        works, count, total = step.works, len(step.works), step.num_tokens
         for work in works:
             self._extend(work)
-        sizes = np.fromiter((len(work.tokens) for work in works), np.int64, len(works))
-        starts = np.fromiter((work.start for work in works), np.int64, len(works))
-        rows = np.fromiter((work.row for work in works), np.int64, len(works))
-        ends = sizes.cumsum()
-        positions = np.arange(step.num_tokens) + (starts - ends + sizes).repeat(sizes)
-        block, offset = np.divmod(positions, self._block_size)
-        places = (
-            self._tables[rows.repeat(sizes), block].astype(np.int64) * self._block_size + offset
-        )
+        sizes = np.fromiter((len(work.tokens) for work in works), np.int64, count)
+        starts = np.fromiter((work.start for work in works), np.int64, count)
+        rows = np.fromiter((work.row for work in works), np.int64, count)
         seq_lens = starts + sizes
-        longest = int(seq_lens.max())
+        longest, widest = int(seq_lens.max()), int(sizes.max())
         tokens = chain.from_iterable(work.tokens for work in works)
+        self._input_ids.array[:total] = np.fromiter(tokens, np.int64, total)
+        self._cu_seqlens_q.array[1 : count + 1] = ends = sizes.cumsum()
+        self._seq_lens.array[:count] = seq_lens
+        self._place(rows, starts, sizes, ends)
+        width = -(-longest // self._block_size)
+        table = self._block_tables.array[: count * width].reshape(count, width)
+        table[:] = self._tables[rows, :width]
         slots = [work.slot for work in works]
-
-        def put(array: np.ndarray, dtype: type[np.generic]) -> torch.Tensor:
-            return torch.from_numpy(array.astype(dtype, copy=False)).to(device)
-
         return Batch(
-            input_ids=put(np.fromiter(tokens, np.int64, step.num_tokens), np.int64),
-            positions=put(positions, np.int64),
-            slot_mapping=put(places, np.int64),
-            block_tables=put(self._tables[rows, : -(-longest // self._block_size)], np.int32),
-            cu_seqlens_q=put(np.concatenate(([0], ends)), np.int32),
-            seq_lens=put(seq_lens, np.int32),
-            max_seqlen_q=int(sizes.max()),
+            input_ids=self._input_ids.on(device, total),
+            positions=self._positions.on(device, total),
+            slot_mapping=self._slot_mapping.on(device, total),
+            block_tables=self._block_tables.on(device, count * width).view(count, width),
+            cu_seqlens_q=self._cu_seqlens_q.on(device, count + 1),
+            seq_lens=self._seq_lens.on(device, count),
+            max_seqlen_q=widest,
             max_seqlen_k=longest,
             kv_cache=self.kv_cache,
             segments=segments(slots, sizes.tolist(), device) if max(slots) >= 0 else None,
         )
+
+    def _place(
+        self, rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray, ends: np.ndarray
+    ) -> None:
+        """Each token's position, and the slot that its KV goes to."""
+        total = int(ends[-1])
+        positions = self._positions.array[:total]
+        if total == len(rows):
+            positions[:] = starts
+        else:
+            positions[:] = np.arange(total)
+            positions += (starts - ends + sizes).repeat(sizes)
+            rows = rows.repeat(sizes)
+        block, offset = np.divmod(positions, self._block_size)
+        places = self._slot_mapping.array[:total]
+        places[:] = self._tables[rows, block]
+        places *= self._block_size
+        places += offset
 
     def _extend(self, work: Work) -> None:
         """Append the work's new blocks to its row's table."""
@@ -99,3 +129,15 @@ class Batcher:
             self._tables[work.row, begin:end] = work.new_blocks
         self._lengths[work.row] = end
         assert end * self._block_size >= work.start + len(work.tokens), "a token without a block"
+
+
+class _Index:
+    """Numbers on the host, filled as an array, handed out as a tensor."""
+
+    def __init__(self, size: int, dtype: type[np.generic]) -> None:
+        self.array = np.zeros(size, dtype)
+        self._tensor = torch.from_numpy(self.array)
+
+    def on(self, device: torch.device, count: int) -> torch.Tensor:
+        """The first of them."""
+        return self._tensor[:count].to(device)

@@ -90,7 +90,11 @@ class NativeCore:
         self._config = config
         max_blocks = -(-config.max_model_len // config.block_size)
         self._batcher = Batcher(
-            self._allocate_kv(), config.block_size, config.max_batch_size, max_blocks
+            self._allocate_kv(),
+            config.block_size,
+            config.max_batch_size,
+            max_blocks,
+            config.max_batch_tokens,
         )
         self._runner = Runner(model, self._batcher)
         self._scheduler = Scheduler(config)

@@ -183,7 +183,7 @@ def _probe_logits(model: Model) -> list[torch.Tensor]:
     one, two = (tuple(probe.tolist()) for probe in probes(model.vocab_size))
     blocks = [-(-len(ids) // PROBE_BLOCK) for ids in (one, two)]
     cache = allocate_kv(model.kv_specs, sum(blocks), PROBE_BLOCK, model.dtype, model.device)
-    batcher = Batcher(cache, PROBE_BLOCK, 2, max(blocks))
+    batcher = Batcher(cache, PROBE_BLOCK, 2, max(blocks), len(one) + len(two))
     # Backwards, so that no sequence's blocks are in order of position.
     table = tuple(reversed(range(sum(blocks))))
     head = Work("1", 0, 0, one[:PROBE_CHUNK], table[: blocks[0]], False, True)

@@ -194,7 +194,8 @@ def warm_up(model: Model, num_tokens: int, batch_size: int, block_size: int) -> 
         for row in range(batch_size)
     ]
     step = Step(number=1, works=works, num_tokens=size * batch_size)
-    batch = Batcher(cache, block_size, batch_size, blocks).build(step, model.device)
+    batcher = Batcher(cache, block_size, batch_size, blocks, step.num_tokens)
+    batch = batcher.build(step, model.device)
     last = batch.cu_seqlens_q[1:].long() - 1
     logits = model.logits(model.forward(batch)[last])
     if not bool(logits.isfinite().any()):
