@@ -31,11 +31,6 @@ class Adjustment(NamedTuple):
 
 
 def adjust(logits: torch.Tensor, rows: Sequence[Adjustment | None]) -> torch.Tensor:
-    """Adjusted logits [N, vocab] float32; `logits` itself stays as it is.
-
-    Returns `logits` where no row asks for a change. Raises IndexError for a token id outside
-    the vocabulary.
-    """
     present = [(i, row) for i, row in enumerate(rows) if row is not None]
     if not present:
         return logits

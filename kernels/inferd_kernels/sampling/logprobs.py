@@ -1,36 +1,19 @@
-"""Logprobs of given tokens, their ranks, the likeliest alternatives and others of choice."""
+"""The meaning of `score`, in plain torch."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 
 from inferd_kernels.sampling.chunks import row_chunks
+from inferd_kernels.sampling.rows import Scores
 
 ID_BITS = 32
 ID_MASK = (1 << ID_BITS) - 1
 
 
-class Scores(NamedTuple):
-    """N scored positions."""
-
-    logprobs: torch.Tensor  # [N] float32, of the given tokens
-    ranks: torch.Tensor  # [N] int64, 1 for the likeliest
-    top_ids: torch.Tensor  # [N, k] int64, likeliest first
-    top_logprobs: torch.Tensor  # [N, k] float32
-    extra_logprobs: torch.Tensor  # [N, m] float32
-
-
 def score(
     logits: torch.Tensor, tokens: torch.Tensor, top: int, extra: torch.Tensor | None = None
 ) -> Scores:
-    """Score `tokens` [N] int64 under log_softmax(logits), logits [N, vocab] float32.
-
-    Among equal logits the lower token id ranks first, as in greedy sampling; so a greedy token
-    has rank 1 and is the first of the top. `extra` [N, m] int64 are further tokens whose
-    logprobs are wanted; none by default.
-    """
     if extra is None:
         extra = tokens.new_empty((len(tokens), 0))
     parts = [_score(logits[part], tokens[part], top, extra[part]) for part in row_chunks(logits)]

@@ -1,19 +1,17 @@
-"""Sampling in plain torch; see the package for the meaning."""
+"""The meaning of `sample`, in plain torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 
 from inferd_kernels.sampling.chunks import row_chunks
 from inferd_kernels.sampling.noise import seed_tensor, streams, uniform
+from inferd_kernels.sampling.rows import Draw
 
 T = TypeVar("T", int, float)
-
-GREEDY_BELOW = 1e-5
-"""Temperatures below this mean greedy: dividing by them would overflow float32."""
 
 FEW = 256
 """Where filters leave at most so many candidates, only these are looked at."""
@@ -22,26 +20,7 @@ NUCLEUS_GUESS = 256
 """Tokens looked at first for top_p; rows whose nucleus is larger sort the whole vocabulary."""
 
 
-class Draw(NamedTuple):
-    """How to choose one row's token."""
-
-    temperature: float = 1.0
-    top_k: int = 0  # 0: off
-    top_p: float = 1.0
-    min_p: float = 0.0
-    seed: int = 0  # 0 ≤ seed < 2**64
-    position: int = 0  # index, in its sequence, of the token being chosen
-
-    @property
-    def greedy(self) -> bool:
-        return self.temperature < GREEDY_BELOW
-
-
 def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
-    """Token ids [N] int64 for logits [N, vocab] float32 and N draws.
-
-    Work is done only for rows that ask for it: greedy rows cost an argmax.
-    """
     tokens = logits.argmax(-1)
     random = [i for i, draw in enumerate(draws) if not draw.greedy]
     if not random:

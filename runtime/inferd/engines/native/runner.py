@@ -12,12 +12,12 @@ import torch
 from inferd.engines.native.batching import Batcher
 from inferd.engines.native.constraint import Constraint, Masks
 from inferd.engines.native.model import Model
-from inferd.engines.native.scoring import score_outputs, score_prompt
+from inferd.engines.native.scoring import output_logprobs, score_prompt
 from inferd.engines.native.sequences import Sequence
 from inferd.errors import EngineError, InferdError, InvalidRequest
 from inferd.messages import Logprob
 from inferd_kernels.lora import LoraSegments, segments
-from inferd_kernels.sampling import adjust, sample
+from inferd_kernels.sampling import HEALTHY, NOTHING_LEFT, choose
 from inferd_scheduler import Result, Step, Work
 
 _log = logging.getLogger("inferd.engines.native")
@@ -150,30 +150,21 @@ class Runner:
 
     def _sample_together(self, works: list[Work], hidden: torch.Tensor, outcome: Outcome) -> None:
         sequences = [self.sequences[work.request_id] for work in works]
-        raw = self.model.logits(hidden, self._segments(works, [1] * len(works)))
-        adjusted = adjust(raw, [sequence.adjustment() for sequence in sequences])
-        # NaN and +inf show in the maximum; a row of nothing but -inf has no token to choose.
-        healthy = raw.amax(-1).isfinite()
-        if adjusted is not raw:
-            healthy &= adjusted.amax(-1).isfinite()
-        alive = healthy.nonzero()[:, 0]
-        if len(alive) < len(works):
-            for n, well in enumerate(healthy.tolist()):
-                if not well:
-                    self._no_token(sequences[n], raw[n], outcome)
-            if not len(alive):
-                return
-            raw, adjusted = raw[alive], adjusted[alive]
-            sequences = [sequences[i] for i in alive.tolist()]
-        tokens: list[int] = sample(adjusted, [seq.draw() for seq in sequences]).tolist()
-        scores = score_outputs(raw, adjusted, tokens, sequences)
-        outcome.logprobs.update(scores)
-        for sequence, token in zip(sequences, tokens, strict=True):
-            outcome.tokens[sequence.request_id] = token
+        logits = self.model.logits(hidden, self._segments(works, [1] * len(works)))
+        choice = choose(logits, [sequence.row() for sequence in sequences])
+        scored = output_logprobs(choice, sequences)
+        chosen = zip(sequences, choice.tokens.tolist(), choice.health.tolist(), strict=True)
+        for sequence, token, health in chosen:
+            if health == HEALTHY:
+                outcome.tokens[sequence.request_id] = token
+            else:
+                _no_token(sequence, health, outcome)
+        outcome.logprobs.update(scored)
 
-    def _no_token(self, sequence: Sequence, raw: torch.Tensor, outcome: Outcome) -> None:
-        """Nothing can be sampled from the logits of `sequence`."""
-        if sequence.constraint is not None and bool(raw.amax().isfinite()):
-            outcome.refuse(sequence.request_id, "the model excludes all that its grammar allows")
-        else:
-            outcome.fail(sequence.request_id, "the model's logits are not finite")
+
+def _no_token(sequence: Sequence, health: int, outcome: Outcome) -> None:
+    """Nothing can be sampled from the logits of `sequence`."""
+    if sequence.constraint is not None and health == NOTHING_LEFT:
+        outcome.refuse(sequence.request_id, "the model excludes all that its grammar allows")
+    else:
+        outcome.fail(sequence.request_id, "the model's logits are not finite")

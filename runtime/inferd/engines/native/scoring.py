@@ -15,36 +15,35 @@ import torch
 
 from inferd.engines.native.sequences import Sequence
 from inferd.messages import Logprob
-from inferd_kernels.sampling import GREEDY_BELOW, adjust, score
+from inferd_kernels.sampling import GREEDY_BELOW, HEALTHY, Choice, Scores, adjust, score
+
+Wishes = tuple[int, tuple[int, ...]]
+"""How many alternatives, and which other tokens."""
 
 SLICE_BYTES = 64 << 20
 """Logits of a prompt are computed in slices of at most so many bytes, or of one row."""
 
 
-def score_outputs(
-    raw: torch.Tensor, adjusted: torch.Tensor, tokens: list[int], sequences: Seq[Sequence]
-) -> dict[str, Logprob]:
+def output_logprobs(choice: Choice, sequences: Seq[Sequence]) -> dict[str, Logprob]:
     """Scores of the tokens just sampled, by request id, for the sequences that want them.
 
-    `raw` and `adjusted` are [N, vocab] float32 logits; row n chose `tokens[n]`.
+    Row n of `choice` is that of sequences[n].
     """
-    wanting = [n for n, seq in enumerate(sequences) if seq.sampling.logprobs is not None]
-    if not wanting:
+    if choice.scores is None:
         return {}
-    index = torch.tensor(wanting, device=raw.device)
-    logits = raw[index]
-    processed = [
-        i for i, n in enumerate(wanting) if sequences[n].sampling.logprobs_mode == "processed"
+    wanting = [
+        n
+        for n, health in enumerate(choice.health.tolist())
+        if health == HEALTHY and sequences[n].sampling.logprobs is not None
     ]
-    if processed:
-        scales = [_temperature(sequences[wanting[i]]) for i in processed]
-        rows = torch.tensor(processed, device=raw.device)
-        logits[rows] = adjusted[index[rows]] / _column(scales, raw)
-    tops = [sequences[n].sampling.logprobs or 0 for n in wanting]
-    extras = [sequences[n].sampling.logprob_token_ids for n in wanting]
-    chosen = [tokens[n] for n in wanting]
-    scored = to_logprobs(logits, chosen, tops, extras)
-    return {sequences[n].request_id: one for n, one in zip(wanting, scored, strict=True)}
+    asking = [sequences[n] for n in wanting]
+    wishes = [_wishes(sequence, sequence.sampling.logprobs) for sequence in asking]
+    scored = _as_messages(
+        choice.tokens[wanting].tolist(),
+        Scores(*(column[wanting] for column in choice.scores)),
+        wishes,
+    )
+    return {sequence.request_id: one for sequence, one in zip(asking, scored, strict=True)}
 
 
 def score_prompt(
@@ -70,35 +69,26 @@ def score_prompt(
             raise ValueError(f"prompt logits at positions {begin} … {stop - 1} are not finite")
         if sequence.sampling.logprobs_mode == "processed":
             logits = adjust(logits, [sequence.bias()] * len(logits)) / _temperature(sequence)
-        tops = [sequence.sampling.prompt_logprobs or 0] * len(logits)
-        extras = [sequence.sampling.logprob_token_ids] * len(logits)
-        scores += to_logprobs(logits, list(prompt[begin + 1 : stop + 1]), tops, extras)
+        tokens = list(prompt[begin + 1 : stop + 1])
+        scores += _score(logits, tokens, *_wishes(sequence, sequence.sampling.prompt_logprobs))
 
 
-def to_logprobs(
-    logits: torch.Tensor, tokens: list[int], tops: list[int], extras: Seq[tuple[int, ...]]
+def _wishes(sequence: Sequence, top: int | None) -> Wishes:
+    return top or 0, sequence.sampling.logprob_token_ids
+
+
+def _score(
+    logits: torch.Tensor, tokens: list[int], top: int, extra: tuple[int, ...]
 ) -> list[Logprob]:
-    """The scores of `tokens` under logits [N, vocab], with tops[n] alternatives each, and with
-    those of the tokens extras[n]."""
-    width = max(map(len, extras))
-    padded = [[*ids, *[0] * (width - len(ids))] for ids in extras]
-    scored = score(
-        logits,
-        torch.tensor(tokens, device=logits.device),
-        max(tops),
-        torch.tensor(padded, dtype=torch.int64, device=logits.device),
-    )
-    columns = zip(
-        tokens,
-        scored.logprobs.tolist(),
-        scored.ranks.tolist(),
-        scored.top_ids.tolist(),
-        scored.top_logprobs.tolist(),
-        tops,
-        extras,
-        scored.extra_logprobs.tolist(),
-        strict=True,
-    )
+    """The scores of `tokens` under logits [N, vocab]."""
+    ids = torch.tensor(extra, dtype=torch.int64, device=logits.device).expand(len(tokens), -1)
+    scored = score(logits, torch.tensor(tokens, device=logits.device), top, ids)
+    return _as_messages(tokens, scored, [(top, extra)] * len(tokens))
+
+
+def _as_messages(tokens: list[int], scores: Scores, wishes: Seq[Wishes]) -> list[Logprob]:
+    """The scores of each of `tokens`, with as many alternatives and others as it wishes."""
+    columns = zip(tokens, *(column.tolist() for column in scores), wishes, strict=True)
     return [
         Logprob(
             token,
@@ -107,14 +97,10 @@ def to_logprobs(
             tuple(zip(ids[:top], values[:top], strict=True)),
             tuple(zip(extra, others[: len(extra)], strict=True)),
         )
-        for token, logprob, rank, ids, values, top, extra, others in columns
+        for token, logprob, rank, ids, values, others, (top, extra) in columns
     ]
 
 
 def _temperature(sequence: Sequence) -> float:
     temperature = sequence.sampling.temperature
     return 1.0 if temperature < GREEDY_BELOW else temperature
-
-
-def _column(values: list[float], like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]

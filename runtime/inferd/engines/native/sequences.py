@@ -8,7 +8,7 @@ import numpy as np
 
 from inferd.engines.native.constraint import Constraint
 from inferd.messages import Logprob, Sampling, Submit
-from inferd_kernels.sampling import Adjustment, Draw
+from inferd_kernels.sampling import Adjustment, Draw, Row, Want
 
 
 class TokenCounts:
@@ -58,6 +58,7 @@ class Sequence:
         self._bias = np.array([bias for _, bias in sampling.logit_bias], np.float32)
         self._stop_ids = np.array(sorted(set(sampling.stop_token_ids)), np.int64)
         self._counts = TokenCounts(submit.prompt) if _penalizes(sampling) else None
+        self._row = Row(_draw(sampling), _want(sampling))
         for token in submit.output:
             self._count(token)
 
@@ -72,17 +73,11 @@ class Sequence:
         if self._counts is not None:
             self._counts.add(token)
 
-    def draw(self) -> Draw:
-        """How to choose the next token."""
-        sampling = self.sampling
-        return Draw(
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            min_p=sampling.min_p,
-            seed=sampling.seed,
-            position=len(self.prompt) + self.num_output,
-        )
+    def row(self) -> Row:
+        """How to choose and to score the next token; the same object each time."""
+        self._row.draw.position = len(self.prompt) + self.num_output
+        self._row.adjustment = self.adjustment()
+        return self._row
 
     def adjustment(self) -> Adjustment | None:
         """What to change in the next token's logits; None: nothing."""
@@ -122,3 +117,20 @@ def _penalizes(sampling: Sampling) -> bool:
         or sampling.presence_penalty != 0
         or sampling.frequency_penalty != 0
     )
+
+
+def _draw(sampling: Sampling) -> Draw:
+    return Draw(
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        min_p=sampling.min_p,
+        seed=sampling.seed,
+    )
+
+
+def _want(sampling: Sampling) -> Want | None:
+    if sampling.logprobs is None:
+        return None
+    processed = sampling.logprobs_mode == "processed"
+    return Want(sampling.logprobs, sampling.logprob_token_ids, processed)
