@@ -1,0 +1,1 @@
+"""The front: streamed tokens per second of the daemon's processor time."""
