@@ -13,7 +13,6 @@ from inferd.engines.native.moe import SparseMLP
 from inferd.engines.native.rope import RopeTable
 from inferd_kernels.activation import Kind as Activation
 from inferd_kernels.activation import gated
-from inferd_kernels.add import add
 from inferd_kernels.attention import attention
 from inferd_kernels.kv_write import kv_write
 from inferd_kernels.linear import linear
@@ -161,8 +160,7 @@ def enter(
     if x is None:
         return residual if weight is None else rmsnorm(residual, weight, config.norm_eps)
     if weight is None:
-        add(x, residual, config.residual_scale)
-        return residual
+        return residual.add_(x, alpha=config.residual_scale)
     return add_rmsnorm(x, residual, weight, config.norm_eps, config.residual_scale)
 
 
