@@ -11,7 +11,7 @@ from inferd_kernels.dispatch import Op
 
 Kind = Literal["silu", "gelu", "gelu_tanh"]
 
-GATED = Op("gated", reference.gated)
+GATED = Op("gated", reference.gated, cpu="inferd_kernels.activation.cpu")
 
 
 def gated(gate_up: torch.Tensor, kind: Kind) -> torch.Tensor:

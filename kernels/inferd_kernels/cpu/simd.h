@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "cpu/dtypes.h"
@@ -76,30 +78,87 @@ inline void store(f16* p, f32v x) {
 #endif
 }
 
-// The first n lanes, n < kLanes; the others are `rest`.
+// a * b + c, rounded once; twice where the processor has no such instruction.
+inline f32v fma(f32v a, f32v b, f32v c) {
+#if defined(__AVX512F__)
+  return (f32v)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (f32v)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_FEATURE_FMA)
+  return (f32v)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+// The first n lanes, 0 <= n <= kLanes; the others are `rest`. Reads nothing behind them.
 template <class T>
 inline f32v load_n(const T* p, int64_t n, float rest = 0.0f) {
-  f32v x = splat(rest);
-  for (int64_t i = 0; i < n; ++i) x[i] = to_float(p[i]);
-  return x;
+#if defined(__AVX512F__)
+  const auto lanes = static_cast<__mmask16>((1u << n) - 1);
+  if constexpr (sizeof(T) == 4) {
+    return (f32v)_mm512_mask_loadu_ps((__m512)splat(rest), lanes, p);
+  } else {
+    const __m256i narrow = _mm256_maskz_loadu_epi16(lanes, p);
+    T buffer[kLanes];
+    std::memcpy(buffer, &narrow, sizeof buffer);
+    return (f32v)_mm512_mask_mov_ps((__m512)splat(rest), lanes, (__m512)load(buffer));
+  }
+#else
+  T buffer[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) buffer[i] = i < n ? p[i] : from_float<T>(rest);
+  return load(buffer);
+#endif
 }
 
+// Writes the first n lanes, 0 <= n <= kLanes, and nothing behind them.
 template <class T>
 inline void store_n(T* p, f32v x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) p[i] = from_float<T>(x[i]);
+#if defined(__AVX512F__)
+  const auto lanes = static_cast<__mmask16>((1u << n) - 1);
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_ps(p, lanes, (__m512)x);
+  } else {
+    __m256i narrow;
+    T buffer[kLanes];
+    store(buffer, x);
+    std::memcpy(&narrow, buffer, sizeof narrow);
+    _mm256_mask_storeu_epi16(p, lanes, narrow);
+  }
+#else
+  T buffer[kLanes];
+  store(buffer, x);
+  for (int64_t i = 0; i < n; ++i) p[i] = buffer[i];
+#endif
 }
 
-// Sums lanes in pairs, always in the same order.
-inline float sum(f32v x) {
+// The lanes in pairs that lie half a vector apart, then those sums likewise: the same order on
+// every processor with vectors of this width.
+template <class F>
+inline float reduce(f32v x, F&& f) {
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  const __m256 y = f(_mm512_castps512_ps256((__m512)x), _mm512_extractf32x8_ps((__m512)x, 1));
+#else
+  const __m256 y = (__m256)x;
+#endif
+  __m128 z = f(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+  z = f(z, _mm_movehl_ps(z, z));
+  return f(z, _mm_movehdup_ps(z))[0];
+#else
   for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) x[i] += x[i + width];
+    for (int i = 0; i < width; ++i) x[i] = f(x[i], x[i + width]);
   return x[0];
+#endif
 }
 
+inline float sum(f32v x) {
+  return reduce(x, [](auto a, auto b) { return a + b; });
+}
+
+// Of lanes that are not NaN.
 inline float max(f32v x) {
-  float y = x[0];
-  for (int i = 1; i < kLanes; ++i) y = x[i] > y ? x[i] : y;
-  return y;
+  return reduce(x, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 // a > b in either argument's lane; the second where one of them is NaN.

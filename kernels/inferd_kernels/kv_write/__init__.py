@@ -7,7 +7,7 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.kv_write import reference
 
-KV_WRITE = Op("kv_write", reference.kv_write)
+KV_WRITE = Op("kv_write", reference.kv_write, cpu="inferd_kernels.kv_write.cpu")
 
 
 def kv_write(

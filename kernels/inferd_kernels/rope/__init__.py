@@ -7,7 +7,8 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.rope import reference
 
-ROPE = Op("rope", reference.rope)
+ROPE = Op("rope", reference.rope, cpu="inferd_kernels.rope.cpu")
+ROPE_KV_WRITE = Op("rope_kv_write", reference.rope_kv_write, cpu="inferd_kernels.rope.cpu")
 
 
 def rope(
@@ -31,3 +32,24 @@ def rope(
         x[t, :, i + h] = x[t, :, i + h] * cos[p, i] + x[t, :, i] * sin[p, i]
     """
     ROPE.on(q.device.type)(q, k, positions, cos, sin)
+
+
+def rope_kv_write(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    positions: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    slot_mapping: torch.Tensor,
+) -> None:
+    """`rope`, then `kv_write` of the turned keys and of the values, as one.
+
+    Args: those of both.
+
+    Semantics: rope(q, k, positions, cos, sin); kv_write(k, v, k_cache, v_cache, slot_mapping)
+    """
+    run = ROPE_KV_WRITE.on(q.device.type)
+    run(q, k, v, positions, cos, sin, k_cache, v_cache, slot_mapping)

@@ -1,0 +1,53 @@
+"""`gated` in C++."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+
+from inferd_kernels.cpu.library import DTYPES, Args, operation
+
+KINDS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
+"""As cpu.h numbers them."""
+
+
+class GatedArgs(Args):
+    """See cpu.h."""
+
+    _fields_ = (
+        ("gate_up", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("stride", ctypes.c_int64),
+        ("out_stride", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("kind", ctypes.c_int32),
+        ("dtype", ctypes.c_int32),
+    )
+
+
+_run = operation("gated", GatedArgs)
+
+
+def gated(gate_up: torch.Tensor, kind: str) -> torch.Tensor:
+    rows, both = gate_up.shape
+    width = both // 2
+    out = torch.empty((rows, width), dtype=gate_up.dtype)
+    assert _run is not None
+    assert gate_up.stride(1) == 1
+    _run(
+        GatedArgs(
+            gate_up=gate_up.data_ptr(),
+            out=out.data_ptr(),
+            stride=gate_up.stride(0),
+            out_stride=width,
+            width=width,
+            kind=KINDS[kind],
+            dtype=DTYPES[gate_up.dtype],
+        ),
+        rows,
+    )
+    return out
+
+
+IMPLEMENTATIONS = {"gated": gated} if _run is not None else {}

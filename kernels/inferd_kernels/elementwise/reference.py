@@ -1,0 +1,13 @@
+"""The meaning of `add` and `scale`, in plain torch."""
+
+from __future__ import annotations
+
+import torch
+
+
+def add(out: torch.Tensor, x: torch.Tensor, alpha: float) -> None:
+    out.add_(x, alpha=alpha)
+
+
+def scale(x: torch.Tensor, factor: float) -> None:
+    x.mul_(factor)
