@@ -7,7 +7,7 @@ import torch
 from inferd_kernels.attention import reference
 from inferd_kernels.dispatch import Op
 
-ATTENTION = Op("attention", reference.attention)
+ATTENTION = Op("attention", reference.attention, cpu="inferd_kernels.attention.cpu")
 
 
 def attention(
