@@ -14,6 +14,7 @@ from inferd.engines.native.rope import RopeTable
 from inferd_kernels.activation import Kind as Activation
 from inferd_kernels.activation import gated
 from inferd_kernels.attention import attention
+from inferd_kernels.elementwise import add
 from inferd_kernels.kv_write import kv_write
 from inferd_kernels.linear import linear
 from inferd_kernels.lora import LoraModule, LoraSegments, lora
@@ -160,7 +161,8 @@ def enter(
     if x is None:
         return residual if weight is None else rmsnorm(residual, weight, config.norm_eps)
     if weight is None:
-        return residual.add_(x, alpha=config.residual_scale)
+        add(residual, x, config.residual_scale)
+        return residual
     return add_rmsnorm(x, residual, weight, config.norm_eps, config.residual_scale)
 
 
