@@ -58,10 +58,11 @@ class ModelCard(Struct, frozen=True, kw_only=True):
         """A sentence of facts, for people."""
         if self.engine is None:
             return None
+        weights = f" with {self.engine.quantization} weights" if self.engine.quantization else ""
         adapted = f"LoRA adapter of rank {self.adapter.rank} for " if self.adapter else ""
         return (
             f"{adapted}{self.engine.architecture} with a context of {self.context_length} tokens, "
-            f"in {self.engine.dtype} on {self.engine.device}"
+            f"in {self.engine.dtype}{weights} on {self.engine.device}"
         )
 
 

@@ -154,6 +154,7 @@ class _Sizing:
             checkpoint.config,
             checkpoint.headers,
             dtype=spec.dtype,
+            quantization=spec.quantization,
             on_cpu=on_cpu,
             max_model_len=spec.max_model_len,
         )

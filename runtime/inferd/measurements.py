@@ -48,5 +48,6 @@ class Measurements:
 
 def _key(spec: EngineSpec) -> str:
     """The model and the options that decide what a process takes beside its model."""
-    said = (spec.engine, spec.model, spec.device, spec.dtype, spec.num_threads, spec.enforce_eager)
+    options = (spec.dtype, spec.quantization, spec.num_threads, spec.enforce_eager)
+    said = (spec.engine, spec.model, spec.device, *options)
     return hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:32]

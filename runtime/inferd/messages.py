@@ -212,6 +212,15 @@ class Fail(Struct, frozen=True, tag="fail", omit_defaults=True):
 Event = Tokens | PromptScored | Finish | Fail
 
 
+class QuantizationLoss(Struct, frozen=True):
+    """How far a short text's logprobs are from those of the same weights in float32."""
+
+    tokens: int  # that were compared
+    mean: float  # of |Δ logprob|, of the text's own tokens
+    most: float
+    agreement: float  # share of tokens after which the likeliest one is the same
+
+
 class EngineInfo(Struct, frozen=True, tag="info"):
     """What a running engine is; constant while it runs."""
 
@@ -232,6 +241,8 @@ class EngineInfo(Struct, frozen=True, tag="info"):
     memory: MemoryUse = MemoryUse()  # as measured after the start
     max_adapters: int = 0  # slots; 0: the engine takes no adapters
     max_adapter_rank: int = 0
+    quantization: str = ""  # `int8`; empty: weights are in `dtype`
+    quantization_loss: QuantizationLoss | None = None  # None: not measured
 
 
 class EngineStats(Struct, frozen=True, tag="stats", omit_defaults=True):

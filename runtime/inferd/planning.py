@@ -33,7 +33,7 @@ from inferd.units import human_bytes
 from inferd.weights import DEMO, read_header
 
 OPTIONS = (
-    *("dtype", "device", "max_model_len", "max_batch_size", "max_batch_tokens"),
+    *("dtype", "quantization", "device", "max_model_len", "max_batch_size", "max_batch_tokens"),
     *("kv_cache_bytes", "max_adapters", "max_adapter_rank"),
 )
 """Those of `inferd serve` that a running daemon can be asked to plan with."""
@@ -64,6 +64,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         reason: in one sentence.
         change: the smallest change with which it fits, as an option; empty where it does, or
             where none helps.
+        quantization: `int8`, or empty where weights are in `dtype`.
         exact: whether weights and KV cache are known to the byte.
         parts: of `device`; `host_bytes` is what a GPU's model takes of main memory beside them.
         download_bytes: what serving it would fetch; 0 where it is on this machine.
@@ -76,6 +77,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     runner: str
     why_not_native: str
     dtype: str
+    quantization: str
     exact: bool
     device: str
     budget_bytes: int
@@ -244,7 +246,11 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _shape(spec: EngineSpec, checkpoint: Checkpoint) -> Shape:
     return read_shape(
-        checkpoint.config, checkpoint.headers, dtype=spec.dtype, on_cpu=spec.device == HOST
+        checkpoint.config,
+        checkpoint.headers,
+        dtype=spec.dtype,
+        quantization=spec.quantization,
+        on_cpu=spec.device == HOST,
     )
 
 
@@ -280,6 +286,7 @@ def _told(
         runner=shape.runner,
         why_not_native=shape.why_not_native,
         dtype=shape.dtype.name,
+        quantization=shape.quantization,
         exact=shape.runner == "native",
         device=found.device,
         budget_bytes=ledger.budget(found.device),

@@ -48,7 +48,12 @@ DATABASE = "state.db"
 ADAPTERS = "adapters"
 
 # Options that the command line gives to its own model alone, and what holds for the others.
-_OF_ONE_MODEL = {"max_model_len": None, "kv_cache_bytes": None, "dtype": "auto"}
+_OF_ONE_MODEL = {
+    "max_model_len": None,
+    "kv_cache_bytes": None,
+    "dtype": "auto",
+    "quantization": "auto",
+}
 
 _log = logging.getLogger("inferd.wiring")
 
@@ -234,6 +239,7 @@ def spec_of(config: ServeConfig) -> DeploySpec:
         max_model_len=config.max_model_len,
         kv_cache_bytes=config.kv_cache_bytes,
         dtype=config.dtype,
+        quantization=config.quantization,
     )
 
 

@@ -64,7 +64,7 @@ def test_help_of_serve_shows_every_option_but_hidden_ones() -> None:
         ("serve --swap-space 4", "vLLM has this option; inferd does not have it yet"),
         ("serve --enable-lora", "inferd needs none\n  Models take adapters"),
         ("serve --max-cpu-loras 9", "inferd calls it --adapter-host-bytes."),
-        ("serve --quantization fp8", "vLLM has this option; inferd does not have it yet"),
+        ("serve --quantization fp8", "'fp8' is not one of auto, int8, compressed-tensors"),
         ("serve --port x", "--port: 'x' is not a whole number"),
         ("serve --max_num_seqs 0", "--max-batch-size: 0 is out of range"),
         ("serve --port", "requires an argument"),

@@ -131,7 +131,8 @@ def lines(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _parts(plan: Plan) -> Iterator[tuple[str, str]]:
     about = "" if plan.exact else "about "
-    yield "weights", f"{about}{human_bytes(plan.parts['weights'])}, served as {plan.dtype}"
+    form = f"{plan.quantization}, computed in " if plan.quantization else "served as "
+    yield "weights", f"{about}{human_bytes(plan.parts['weights'])}, {form}{plan.dtype}"
     yield "KV per token", human_bytes(plan.kv_bytes_per_token)
     if plan.max_adapters:
         size = human_bytes(plan.parts["adapters"])

@@ -6,6 +6,7 @@ DTYPES = {word: word for word in ("auto", "float32", "bfloat16", "float16")} | {
     "float": "float32",
     "half": "float16",
 }
+QUANTIZATIONS = {word: word for word in ("auto", "int8", "compressed-tensors")}
 POLICIES = {word: word for word in ("fcfs", "priority", "fair")}
 LEVELS = {word: word for word in ("debug", "info", "warning", "error")}
 _OURS = ("auto", "none")

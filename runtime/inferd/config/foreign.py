@@ -43,7 +43,7 @@ _VLLM_ONLY = """
     long_prefill_token_threshold lora_dtype lora_modules lora_target_modules
     max_logprobs max_num_partial_prefills mm_processor_kwargs
     model_impl num_gpu_blocks_override optimization_level otlp_traces_endpoint
-    override_generation_config pipeline_parallel_size prefix_caching_hash_algo quantization
+    override_generation_config pipeline_parallel_size prefix_caching_hash_algo
     response_role root_path runner skip_tokenizer_init
     specialize_active_lora speculative_config ssl_ca_certs ssl_certfile ssl_keyfile
     stream_interval structured_outputs_config swap_space task tensor_parallel_size tokenizer

@@ -7,7 +7,14 @@ from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from typing import Annotated
 
-from inferd.config.choices import DTYPES, LEVELS, POLICIES, REASONING_PARSERS, TOOL_PARSERS
+from inferd.config.choices import (
+    DTYPES,
+    LEVELS,
+    POLICIES,
+    QUANTIZATIONS,
+    REASONING_PARSERS,
+    TOOL_PARSERS,
+)
 from inferd.config.option import Kind, Option, Spec, bad_option
 
 DEMO_MODEL = "demo"
@@ -42,6 +49,15 @@ class ServeConfig:
             help="Number type of weights and KV cache; auto is the checkpoint's, on a CPU float32.",
             group=MODEL,
             choices=DTYPES,
+        ),
+    ] = "auto"
+    quantization: Annotated[
+        str,
+        Option(
+            help="What weights are kept in: int8 makes them so while they are loaded, on a CPU; "
+            "auto is as the checkpoint has them.",
+            group=MODEL,
+            choices=QUANTIZATIONS,
         ),
     ] = "auto"
     max_model_len: Annotated[

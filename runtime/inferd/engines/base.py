@@ -41,6 +41,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     engine: str = "native"  # a name in engines/catalog
     model: str = ""  # a local folder that holds config.json and the weights
     dtype: str = "auto"  # auto (the checkpoint's; float32 on a CPU), float32, bfloat16, float16
+    quantization: str = "auto"  # auto (the checkpoint's), int8, compressed-tensors
     device: str = "auto"  # auto, cpu, cuda, cuda:N
     max_model_len: int | None = None  # tokens; None: the model's, reduced to what fits
     max_batch_size: int = 64  # sequences per step

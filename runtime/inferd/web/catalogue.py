@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from inferd.card import Cards, ModelCard
 from inferd.errors import NotFound
+from inferd.messages import QuantizationLoss
 from inferd.web.catalogue_calls import (
     NATIVE,
     Dialect,
@@ -70,6 +71,8 @@ class EngineFacts(Struct, kw_only=True):
     max_batch_size: int
     weight_bytes: int
     kv_cache_bytes: int
+    quantization: str  # `int8`; empty: weights are in `dtype`
+    quantization_loss: QuantizationLoss | None  # null: not measured
 
 
 class SamplingDefaults(Struct, kw_only=True):

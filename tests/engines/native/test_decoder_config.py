@@ -60,7 +60,7 @@ def test_every_architecture_has_a_case() -> None:
         ({"attention_bias": 1}, "attention_bias must be true or false"),
         ({"num_key_value_heads": 3}, "num_key_value_heads = 3 does not divide"),
         ({"hidden_act": "relu6"}, "hidden_act = 'relu6'"),
-        ({"quantization_config": {"quant_method": "awq"}}, "quantized (awq)"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantized with awq"),
         ({"rope_scaling": {"type": "mystery"}}, "rope_type = 'mystery'"),
         ({"rope_scaling": {"type": "linear"}}, "factor is missing"),
         ({"rope_scaling": {"type": "linear", "factor": 2, "bend": 1}}, "bend is not a setting"),

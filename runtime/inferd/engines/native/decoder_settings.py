@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from inferd.engines.native.compressed_tensors import SECTIONS, check_scheme, section_of
 from inferd.errors import StartError
 
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
@@ -155,12 +156,9 @@ class Settings:
 
     def refuse_unread_variations(self, architecture: str) -> None:
         """Raise StartError(unsupported) if a setting that changes the mathematics was not read."""
-        if self.values.get("quantization_config"):
-            method = _method(self.values["quantization_config"])
-            raise unsupported(
-                f"config.json: the weights are quantized ({method}), which is not supported",
-                hint="Use the unquantized checkpoint.",
-            )
+        if (section := section_of(self.values)) is not None:
+            check_scheme(section)
+            self.ignore(*SECTIONS)
         for key in sorted(NEUTRAL.keys() & self.values.keys() - self.read):
             value = self.values[key]
             if value is not None and value not in NEUTRAL[key] and not _all_full(key, value):
@@ -170,10 +168,6 @@ class Settings:
         if default is None:
             raise self.fail(key, "is missing")
         return default
-
-
-def _method(quantization: Any) -> str:
-    return str(quantization.get("quant_method", "?")) if isinstance(quantization, dict) else "?"
 
 
 def _all_full(key: str, value: Any) -> bool:

@@ -10,10 +10,12 @@ from typing import Any
 from inferd.engines.native.adapters.base import EMBEDDING, HEAD
 from inferd.engines.native.adapters.sites import sites
 from inferd.engines.native.architectures import architecture_name, parse_config, supports
+from inferd.engines.native.compressed_tensors import contents
 from inferd.engines.native.decoder_config import DecoderConfig
 from inferd.engines.native.decoder_weights import parameters
 from inferd.engines.native.kv_spec import NUMBER_TYPES, Dtype, KVSpec
 from inferd.engines.native.memory import stored_bytes
+from inferd.engines.native.quantization import int8_groups, num_bytes, weights_in
 from inferd.errors import StartError
 from inferd.weights import TensorInfo
 
@@ -39,6 +41,7 @@ class Shape:
     vocab_size: int
     token_bytes: int  # that a step's activations take at most per token
     adapter_bytes: int  # per unit of rank, of all projections; 0: it takes no adapters
+    quantization: str = ""  # `int8`; empty: weights are in `dtype`
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -52,6 +55,7 @@ def read_shape(
     dtype: str,
     on_cpu: bool,
     max_model_len: int | None = None,
+    quantization: str = "auto",
 ) -> Shape:
     """Measure a model.
 
@@ -59,10 +63,12 @@ def read_shape(
         config: config.json.
         headers: of all its safetensors files.
         dtype: as `EngineSpec.dtype`.
+        quantization: as `EngineSpec.quantization`.
 
-    Raises StartError: `unsupported`, or `bad_option` for the dtype.
+    Raises StartError: `unsupported`, `bad_weights`, or `bad_option` for dtype or quantization.
     """
     reason = supports(config, sizes_only=True)
+    kept = weights_in(config, quantization, why_not_native=reason, on_cpu=on_cpu)
     if reason is not None:
         return _fallback(config, headers, dtype, on_cpu, reason)
     decoder = parse_config(config, max_model_len, sizes_only=True)
@@ -72,12 +78,13 @@ def read_shape(
         runner="native",
         why_not_native="",
         dtype=served,
-        weight_bytes=decoder_bytes(decoder, served),
+        weight_bytes=decoder_bytes(decoder, served, headers, quantization),
         kv_specs=decoder.kv_specs,
         max_position=decoder.max_position,
         vocab_size=decoder.vocab_size,
         token_bytes=_token_bytes(decoder, served),
         adapter_bytes=served.itemsize * _adapted(decoder),
+        quantization=kept,
     )
 
 
@@ -98,11 +105,20 @@ def pick_dtype(asked: str, stored: str | None, on_cpu: bool) -> Dtype:
     return NUMBER_TYPES[name]
 
 
-def decoder_bytes(config: DecoderConfig, dtype: Dtype) -> int:
+def decoder_bytes(
+    config: DecoderConfig,
+    dtype: Dtype,
+    headers: Mapping[str, TensorInfo],
+    quantization: str,
+) -> int:
     """Bytes of a native decoder's parameters."""
+    params = parameters(config)
+    groups = int8_groups(params, contents(headers).stored, quantization)
     return sum(
-        prod(param.shape) * (FLOAT32 if param.float32 else dtype).itemsize
-        for param in parameters(config)
+        num_bytes(param.shape, groups[param.key])
+        if param.key in groups
+        else prod(param.shape) * (FLOAT32 if param.float32 else dtype).itemsize
+        for param in params
     )
 
 
