@@ -1,75 +1,103 @@
 """Compiles the C++ kernels with the system's compiler, once for each source, flags and processor.
 
-The library lies in a cache folder under a name that tells what it was made from, beside a digest
-of its bytes: one that is cut short or changed is built again. Processes that start at once wait
-for each other; a finished library appears by renaming.
+A library is kept under a name that tells what it was made from, and loads without any compiler.
+Where there is one, the library is also the work of that very compiler, or is made anew. Sources
+that did not change are not compiled again.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from inferd_kernels.cpu import cache
 from inferd_kernels.cpu.isa import Isa
 
 SOURCES = Path(__file__).parent.parent
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++20", "-O3", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = (
+    "-std=c++20",
+    "-O3",
+    "-fPIC",
+    "-pthread",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility-inlines-hidden",
+)
+LIBRARY = "libinferd_cpu.so"
+KEEP_LIBRARIES = 8  # of older versions and other processors
+KEEP_OBJECTS = 400  # files; two for each object
 TIMEOUT_S = 600.0
+
+_log = logging.getLogger("inferd.kernels")
+_INCLUDE = re.compile(rb'^\s*#include "([^"]+)"', re.MULTILINE)
 
 
 class BuildError(Exception):
-    """There is no library, and why."""
+    """There is no library, and why, in a line."""
 
 
-def ensure(isa: Isa, cache: Path | None = None) -> Path:
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A program and its `identity`, which changes when the program does."""
+
+    path: str
+    identity: str
+
+
+def ensure(isa: Isa, folder: Path | None = None) -> Path:
     """The compiled library for these instructions; built where it is not cached.
 
-    Raises BuildError: no compiler, a compiler's error, or a folder that cannot be written.
+    Args:
+        folder: the cache's, where it is not the user's own.
+
+    Raises BuildError: no compiler, a compiler's error, or no folder that can be written.
     """
-    compiler = find_compiler()
-    sources = sorted(SOURCES.rglob("*.cpp"))
-    headers = sorted(SOURCES.rglob("*.h"))
-    key = _key(compiler, isa, [*sources, *headers])
-    folder = (cache or cache_folder()) / f"{isa.name}-{key[:16]}"
-    library = folder / "libinferd_cpu.so"
+    folders = cache.folders() if folder is None else (folder,)
+    name = f"{isa.name}-{_key(isa)[:16]}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / "lock"):
-            if not _intact(library):
-                _build(compiler, isa, sources, library)
-    except OSError as error:
-        raise BuildError(f"{folder} cannot be used: {error}") from error
-    return library
+        compiler = find_compiler()
+    except BuildError:
+        for each in folders:
+            if cache.trusted(each) and cache.intact(each / name / LIBRARY):
+                return each / name / LIBRARY
+        raise
+    for each in folders:
+        if cache.trusted(each) and _made_by(compiler, each / name):
+            return each / name / LIBRARY
+    return _build(compiler, isa, _writable(folders) / name)
 
 
-def find_compiler(environ: Mapping[str, str] = os.environ) -> str:
-    """Path of the compiler: $CXX, or the first of the usual names. Raises BuildError."""
+def find_compiler(environ: Mapping[str, str] = os.environ) -> Compiler:
+    """$CXX, or the first of the usual names. Raises BuildError."""
     named = environ.get("CXX", "")
     for name in (named,) if named else COMPILERS:
         if path := shutil.which(name):
-            return path
+            status = os.stat(path)
+            identity = f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}"
+            return Compiler(path, identity)
     raise BuildError(f"there is no C++ compiler ({named or ', '.join(COMPILERS)})")
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """$XDG_CACHE_HOME/inferd/kernels, or below ~/.cache."""
-    base = environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / "inferd" / "kernels"
+def _key(isa: Isa) -> str:
+    """Of what the library is made from, and of the system's C library, which it is bound to."""
+    files = sorted([*SOURCES.rglob("*.cpp"), *SOURCES.rglob("*.h")])
+    libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else ""
+    return _hash([os.environ.get("CXX", ""), libc or "", *FLAGS, *isa.flags], files)
 
 
-def _key(compiler: str, isa: Isa, files: list[Path]) -> str:
+def _hash(texts: Iterable[str], files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    version = _run([compiler, "--version"]).splitlines()[:1]
-    for text in (compiler, *version, *FLAGS, *isa.flags):
+    for text in texts:
         digest.update(text.encode() + b"\0")
     for file in files:
         digest.update(str(file.relative_to(SOURCES)).encode() + b"\0")
@@ -77,44 +105,87 @@ def _key(compiler: str, isa: Isa, files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Held by one process at a time; let go of by the system when that one dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _intact(library: Path) -> bool:
+def _made_by(compiler: Compiler, folder: Path) -> bool:
     try:
-        return _digest(library) == library.with_suffix(".sha256").read_text()
+        same = (folder / "compiler").read_text() == compiler.identity
     except OSError:
         return False
+    return same and cache.intact(folder / LIBRARY)
 
 
-def _digest(library: Path) -> str:
-    return hashlib.sha256(library.read_bytes()).hexdigest()
+def _writable(folders: Iterable[Path]) -> Path:
+    reasons = []
+    for folder in folders:
+        reason = cache.usable(folder)
+        if not reason:
+            return folder
+        reasons.append(reason)
+    raise BuildError(f"they have no place: {'; '.join(reasons)}")
 
 
-def _build(compiler: str, isa: Isa, sources: list[Path], library: Path) -> None:
+def _build(compiler: Compiler, isa: Isa, folder: Path) -> Path:
+    library, objects = folder / LIBRARY, folder.parent / "objects"
+    try:
+        folder.mkdir(exist_ok=True)
+        objects.mkdir(exist_ok=True)
+        with cache.locked(folder / "lock"):
+            if not _made_by(compiler, folder):  # while this process waited
+                _log.info("compiling the C++ kernels for %s, once", isa.name)
+                _remove_leftovers(folder)
+                _compile_and_link(compiler, isa, library, objects)
+                (folder / "compiler").write_text(compiler.identity)
+                cache.prune(objects, KEEP_OBJECTS)
+                cache.prune(folder.parent, KEEP_LIBRARIES + 1)
+    except OSError as error:
+        raise BuildError(f"{folder} cannot be used: {error}") from error
+    return library
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Of builds that were killed."""
+    for each in folder.glob("build-*"):
+        shutil.rmtree(each, ignore_errors=True)
+
+
+def _compile_and_link(compiler: Compiler, isa: Isa, library: Path, objects: Path) -> None:
+    flags = (*FLAGS, *isa.flags)
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as temporary:
         folder = Path(temporary)
-        objects = [folder / f"{i}.o" for i in range(len(sources))]
-        flags = [*FLAGS, *isa.flags, f"-I{SOURCES}"]
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            commands = (
-                [compiler, *flags, "-c", str(source), "-o", str(out)]
-                for source, out in zip(sources, objects, strict=True)
-            )
-            list(pool.map(_run, commands))
+
+        def compiled(source: Path) -> Path:
+            parts = (compiler.identity, *flags)
+            target = objects / f"{_hash(parts, _with_includes(source))[:32]}.o"
+            if cache.intact(target):
+                os.utime(target)
+                return target
+            made = folder / target.name
+            command = [compiler.path, *flags, f"-I{SOURCES}", "-c", str(source), "-o", str(made)]
+            _run(command, library.parent / "errors.txt")
+            cache.store(made, target)
+            return target
+
+        with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+            made_of = list(pool.map(compiled, sorted(SOURCES.rglob("*.cpp"))))
         made = folder / library.name
-        _run([compiler, "-shared", "-pthread", *map(str, objects), "-o", str(made)])
-        library.with_suffix(".sha256").write_text(_digest(made))
-        made.rename(library)
+        link = [compiler.path, "-shared", "-pthread", *map(str, made_of), "-o", str(made)]
+        _run(link, library.parent / "errors.txt")
+        cache.store(made, library)
 
 
-def _run(command: list[str]) -> str:
-    """What a compiler says. Raises BuildError."""
+def _with_includes(source: Path) -> list[Path]:
+    """The file, and those of ours that it includes."""
+    found, new = {source}, [source]
+    while new:
+        for name in _INCLUDE.findall(new.pop().read_bytes()):
+            header = SOURCES / name.decode()
+            if header not in found and header.is_file():
+                found.add(header)
+                new.append(header)
+    return sorted(found)
+
+
+def _run(command: list[str], errors: Path) -> None:
+    """Raises BuildError with the first error's line; everything is written to `errors`."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S
@@ -122,5 +193,7 @@ def _run(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{command[0]} cannot be run: {error}") from error
     if done.returncode:
-        raise BuildError(f"{command[0]} failed with status {done.returncode}:\n{done.stderr}")
-    return done.stdout
+        errors.write_text(done.stderr)
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise BuildError(f"{command[0]} failed: {first} (all of it: {errors})")

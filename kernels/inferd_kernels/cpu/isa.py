@@ -50,15 +50,22 @@ def choose(environ: Mapping[str, str] = os.environ) -> Isa | None:
 
     Raises ValueError where the processor lacks what INFERD_CPU_ISA names.
     """
+    if asked := environ.get("INFERD_CPU_ISA", ""):
+        try:
+            return named(asked)
+        except ValueError as error:
+            raise ValueError(f"INFERD_CPU_ISA: {error}") from None
+    return next(iter(supported()), None)
+
+
+def named(name: str) -> Isa:
+    """Raises ValueError where this processor has no such level."""
     levels = supported()
-    asked = environ.get("INFERD_CPU_ISA", "")
-    if not asked:
-        return levels[0] if levels else None
-    named = [level for level in levels if level.name == asked]
-    if not named:
-        known = ", ".join(level.name for level in levels) or "none"
-        raise ValueError(f"INFERD_CPU_ISA is {asked!r}; this processor has {known}")
-    return named[0]
+    for level in levels:
+        if level.name == name:
+            return level
+    known = ", ".join(level.name for level in levels) or "none"
+    raise ValueError(f"there is no level {name!r}; this processor has {known}")
 
 
 def _features(cpuinfo: Path) -> frozenset[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import torch
 
 from inferd_kernels.cpu.build import BuildError, ensure
-from inferd_kernels.cpu.isa import choose
+from inferd_kernels.cpu.isa import Isa, choose
 
 _log = logging.getLogger("inferd.kernels")
 
@@ -20,12 +21,16 @@ DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 """As `dtypes.h` numbers them."""
 
 
-@cache
 def library() -> ctypes.CDLL | None:
     """The kernels for this processor; None, after one line in the log, where they cannot be had.
 
     INFERD_CPU_KERNELS=0 turns them off.
     """
+    return _best() if _instead is None else _instead
+
+
+@cache
+def _best() -> ctypes.CDLL | None:
     if os.environ.get("INFERD_CPU_KERNELS", "1") == "0":
         _log.warning("INFERD_CPU_KERNELS=0: the CPU runs plain torch")
         return None
@@ -33,12 +38,19 @@ def library() -> ctypes.CDLL | None:
         isa = choose()
         if isa is None:
             raise BuildError("there are none for this processor")
-        loaded = ctypes.CDLL(str(ensure(isa)))
+        loaded = load(isa)
     except (BuildError, OSError, ValueError) as error:
         _log.warning("no C++ kernels: %s; the CPU runs plain torch, more slowly", error)
         return None
+    _log.info("C++ kernels for %s, %d threads", isa.name, torch.get_num_threads())
+    return loaded
+
+
+@cache
+def load(isa: Isa) -> ctypes.CDLL:
+    """The library for one level. Raises BuildError or OSError."""
+    loaded = ctypes.CDLL(str(ensure(isa)))
     set_threads(loaded, torch.get_num_threads())
-    _log.info("C++ kernels for %s", isa.name)
     return loaded
 
 
@@ -51,18 +63,51 @@ class Args(ctypes.Structure):
     """Base of the arguments of operations; subclasses mirror the structs of the `cpu.h` files."""
 
 
-def operation(name: str, args: type[Args]) -> Callable[[Args, int], None] | None:
-    """The C function `inferd_<name>(args, rows)`; None where there are no kernels."""
-    loaded = library()
-    if loaded is None:
-        return None
-    size = getattr(loaded, f"inferd_{name}_size")()
-    assert size == ctypes.sizeof(args), f"{name}: {size} bytes in C++, {ctypes.sizeof(args)} here"
-    function: Any = getattr(loaded, f"inferd_{name}")
-    function.restype = None
-    function.argtypes = [ctypes.POINTER(args), ctypes.c_int64]
+class Operation:
+    """The C function `inferd_<name>(args, rows)`."""
 
-    def call(arguments: Args, rows: int) -> None:
-        function(ctypes.byref(arguments), rows)
+    def __init__(self, name: str, args: type[Args]) -> None:
+        self._name = name
+        self._args = args
+        _operations.append(self)
+        self.bind()
 
-    return call
+    def bind(self) -> None:
+        """Find the function in the library that is in use now."""
+        loaded = library()
+        size = getattr(loaded, f"inferd_{self._name}_size")()
+        expected = ctypes.sizeof(self._args)
+        assert size == expected, f"{self._name}: {size} bytes in C++, {expected} here"
+        self._function: Any = getattr(loaded, f"inferd_{self._name}")
+        self._function.restype = None
+        self._function.argtypes = [ctypes.POINTER(self._args), ctypes.c_int64]
+
+    def __call__(self, args: Args, rows: int) -> None:
+        self._function(ctypes.byref(args), rows)
+
+
+def operation(name: str, args: type[Args]) -> Operation | None:
+    """An operation of the library; None where there are no kernels."""
+    return None if library() is None else Operation(name, args)
+
+
+_instead: ctypes.CDLL | None = None  # what `using` asked for
+_operations: list[Operation] = []
+
+
+@contextmanager
+def using(isa: Isa) -> Iterator[None]:
+    """Within it the operations run this level's instructions, to test them. Raises BuildError.
+
+    Only where the processor's best level is in use outside.
+    """
+    global _instead
+    before, _instead = _instead, load(isa)
+    try:
+        for each in _operations:
+            each.bind()
+        yield
+    finally:
+        _instead = before
+        for each in _operations:
+            each.bind()

@@ -1,8 +1,11 @@
 #include "cpu/team.h"
 
+#include <pthread.h>
+#include <signal.h>
+
+#include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 namespace inferd {
@@ -28,14 +31,16 @@ void await_change(const std::atomic<uint32_t>& value, uint32_t old) {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
-// Memory for `bytes`; what was in it is lost.
-void enlarge(void*& data, size_t& held, size_t bytes) {
-  if (bytes <= held) return;
-  std::free(data);
-  held = (bytes + 4095) / 4096 * 4096;
-  data = std::aligned_alloc(4096, held);
-  if (data == nullptr) std::abort();
+// The process ends where there is none: some of the threads are in the midst of their parts, and
+// the operation's caller could not go on with what they have done.
+void* memory(size_t bytes) {
+  void* data = std::aligned_alloc(4096, bytes);
+  if (data != nullptr) return data;
+  std::fprintf(stderr, "inferd's kernels: there are no %zu bytes of memory left\n", bytes);
+  std::abort();
 }
+
+size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
 struct Scratch {
   void* data = nullptr;
@@ -73,17 +78,35 @@ void Team::wait(uint32_t loop) { await_change(loop_, loop); }
 
 void* Team::own(size_t bytes) {
   thread_local Scratch scratch;
-  enlarge(scratch.data, scratch.bytes, bytes);
+  if (bytes > scratch.bytes) {
+    std::free(scratch.data);
+    scratch.bytes = whole_pages(bytes);
+    scratch.data = memory(scratch.bytes);
+  }
   return scratch.data;
 }
 
-void Team::grow(size_t bytes) { enlarge(common_, common_bytes_, bytes); }
+void Team::grow(size_t bytes) {
+  if (bytes <= common_bytes_) return;
+  std::free(common_.load(std::memory_order_relaxed));
+  common_bytes_ = whole_pages(bytes);
+  common_.store(memory(common_bytes_), std::memory_order_relaxed);
+}
 
 // A team and its threads beside the caller's, which end with the process.
 class Crew {
  public:
   explicit Crew(int size) : team_(size) {
-    for (int i = 1; i < size; ++i) std::thread([this] { work(); }).detach();
+    // Signals are for the threads of the program itself. Where the system gives fewer threads than
+    // asked for, those that there are do the work.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (int i = 1; i < size; ++i) {
+      pthread_t thread;
+      if (pthread_create(&thread, nullptr, enter, this) == 0) pthread_detach(thread);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   int size() const { return team_.size(); }
@@ -103,6 +126,11 @@ class Crew {
   }
 
  private:
+  static void* enter(void* crew) {
+    static_cast<Crew*>(crew)->work();
+    return nullptr;
+  }
+
   // Nobody comes in any more; those inside find all loops over, and go.
   void leave_last() {
     uint32_t inside = gate_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
@@ -140,22 +168,40 @@ class Crew {
 namespace {
 
 std::mutex one_at_a_time;
-Crew* current = nullptr;
+int wanted = 1;           // threads
+Crew* current = nullptr;  // of so many; null: none yet, or none in this process after a fork
 
 // Of each size that was ever asked for; never freed, since its threads never end.
-Crew* crew_of(int size) {
-  static auto& crews = *new std::vector<Crew*>;
-  for (Crew* crew : crews)
-    if (crew->size() == size) return crew;
-  crews.push_back(new Crew(size));
-  return crews.back();
+std::vector<Crew*>& crews() {
+  static auto& all = *new std::vector<Crew*>;
+  return all;
+}
+
+// A fork waits for the operation that runs. Its child has none of the threads, and makes its own.
+void forked() {
+  current = nullptr;
+  crews().clear();
+  one_at_a_time.unlock();
+}
+
+void find_crew() {
+  static const int once =
+      pthread_atfork([] { one_at_a_time.lock(); }, [] { one_at_a_time.unlock(); }, forked);
+  (void)once;
+  for (Crew* crew : crews())
+    if (crew->size() == wanted) {
+      current = crew;
+      return;
+    }
+  current = new Crew(wanted);
+  crews().push_back(current);
 }
 
 }  // namespace
 
 void run(void (*job)(const void* context, Team& team), const void* context) {
   const std::lock_guard<std::mutex> guard(one_at_a_time);
-  if (current == nullptr) current = crew_of(1);
+  if (current == nullptr) find_crew();
   current->run(job, context);
 }
 
@@ -163,5 +209,6 @@ void run(void (*job)(const void* context, Team& team), const void* context) {
 
 extern "C" void inferd_set_threads(int32_t count) {
   const std::lock_guard<std::mutex> guard(inferd::one_at_a_time);
-  inferd::current = inferd::crew_of(count < 1 ? 1 : count);
+  inferd::wanted = count < 1 ? 1 : count;
+  inferd::current = nullptr;
 }

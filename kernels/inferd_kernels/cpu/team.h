@@ -21,7 +21,7 @@ class Team {
 
   // Calls f(begin, end) for parts of 0 … n of up to `grain`, each on whichever thread is free;
   // returns on every thread when all are done. What a part computes does not depend on who takes
-  // it, and n and grain are the same on all threads.
+  // it, and n and grain are the same on all threads. f calls neither `each` nor `shared`.
   template <class F>
   void each(int64_t n, int64_t grain, F&& f) {
     if (n <= 0) return;
@@ -45,7 +45,7 @@ class Team {
   template <class T>
   T* shared(size_t count) {
     each(1, 1, [&](int64_t, int64_t) { grow(count * sizeof(T)); });
-    return static_cast<T*>(common_);
+    return static_cast<T*>(common_.load(std::memory_order_relaxed));
   }
 
  private:
@@ -62,7 +62,7 @@ class Team {
   std::atomic<uint64_t> next_{0};  // loop << 32 | the part to be taken next
   std::atomic<uint32_t> done_{0};  // parts of it
   std::atomic<uint32_t> loop_{0};  // the loop that is under way
-  void* common_ = nullptr;
+  std::atomic<void*> common_{nullptr};  // atomic for who reads it late, and makes no use of it
   size_t common_bytes_ = 0;
 };
 

@@ -39,7 +39,8 @@ def arguments(
 ) -> KvWriteArgs:
     """Pointers into these tensors: they must outlive what is returned."""
     assert k.stride(2) == v.stride(2) == slot_mapping.stride(0) == 1
-    assert k_cache.is_contiguous() and v_cache.is_contiguous()
+    assert k_cache.is_contiguous()
+    assert v_cache.is_contiguous()
     assert k.dtype == v.dtype == k_cache.dtype == v_cache.dtype
     size = k.element_size()
     return KvWriteArgs(

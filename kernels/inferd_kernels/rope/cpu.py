@@ -45,7 +45,8 @@ def arguments(
     """Pointers into these tensors: they must outlive what is returned."""
     assert q.dtype == k.dtype
     assert q.stride(2) == k.stride(2) == positions.stride(0) == 1
-    assert cos.is_contiguous() and sin.is_contiguous()
+    assert cos.is_contiguous()
+    assert sin.is_contiguous()
     return RopeArgs(
         q=q.data_ptr(),
         k=k.data_ptr(),
