@@ -1,4 +1,4 @@
-"""Matrix product with a weight kept row-major as [out, in]."""
+"""Matrix product with a weight kept row-major as [out, in], or packed for the CPU."""
 
 from __future__ import annotations
 
@@ -6,27 +6,33 @@ import torch
 
 from inferd_kernels.dispatch import Op
 from inferd_kernels.linear import reference
+from inferd_kernels.linear.weight import PackedWeight
 
-LINEAR = Op("linear", reference.linear)
-LINEAR_F32 = Op("linear_f32", reference.linear_f32)
+LINEAR = Op("linear", reference.linear, cpu="inferd_kernels.linear.cpu")
+LINEAR_F32 = Op("linear_f32", reference.linear_f32, cpu="inferd_kernels.linear.cpu")
 
 
-def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+def linear(
+    x: torch.Tensor, weight: torch.Tensor | PackedWeight, bias: torch.Tensor | None = None
+) -> torch.Tensor:
     """Apply a linear layer.
 
     Args:
         x: [T, in], fp32, bf16 or fp16.
-        weight: [out, in], contiguous (each output's weights side by side), of x's dtype.
+        weight: [out, in], contiguous (each output's weights side by side), of x's dtype; or a
+            PackedWeight of x's dtype.
         bias: [out] of x's dtype, or None.
 
-    Returns: [T, out] of x's dtype; products accumulate in fp32.
+    Returns: [T, out] of x's dtype; products accumulate in fp32. With a PackedWeight a row's
+        result does not depend on the other rows. Where the processor has AVX512-BF16, numbers
+        below 1.2e-38 in bfloat16 count as zero.
 
     Semantics: y[t, o] = sum_i x[t, i] * weight[o, i] + bias[o]
     """
     return LINEAR.on(x.device.type)(x, weight, bias)
 
 
-def linear_f32(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def linear_f32(x: torch.Tensor, weight: torch.Tensor | PackedWeight) -> torch.Tensor:
     """Apply a linear layer and keep the sums as they are: for logits.
 
     In bfloat16 a logit between 16 and 32 is a multiple of 1/8: log-probabilities would be as
@@ -34,7 +40,7 @@ def linear_f32(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
     Args:
         x: [T, in], fp32, bf16 or fp16.
-        weight: [out, in], contiguous, of x's dtype.
+        weight: [out, in], contiguous, of x's dtype; or a PackedWeight of x's dtype.
 
     Returns: [T, out] float32.
 
