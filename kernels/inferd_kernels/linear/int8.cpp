@@ -9,8 +9,8 @@ namespace inferd {
 namespace {
 
 constexpr int kVectors = kPanel / kLanes;  // of a panel
-constexpr int64_t kAhead = 8192;  // bytes of weights fetched before they are needed: a memory's latency
-constexpr int64_t kOwnInputs = 4096;  // so few each thread quantises for itself: cheaper than to wait
+constexpr int64_t kAhead = 8192;  // bytes of weights that are fetched before they are needed
+constexpr int64_t kOwnInputs = 4096;  // fewer than that each thread quantises for itself
 constexpr int64_t kPartBytes = 1 << 15;  // of weights, at least, in a part of the work
 
 // The rows of one tile, quantised: for each four inputs the rows' quads side by side, then for each
@@ -24,12 +24,12 @@ struct Rows {
 // Quantised activations, in tiles of up to kMaxRows rows of about the same number.
 class Activations {
  public:
-  Activations(const Int8Linear& args, int64_t rows)
+  Activations(const LinearArgs& args, const Int8Weight& weight, int64_t rows)
       : args_(args),
         rows_(rows),
         tiles_((rows + kMaxRows - 1) / kMaxRows),
-        words_(args.weight.words()),
-        groups_(args.weight.groups()),
+        words_(weight.words()),
+        groups_(weight.groups()),
         stride_((words_ * sizeof(Quad) + groups_ * 8) * kMaxRows) {}
 
   int64_t tiles() const { return tiles_; }
@@ -48,8 +48,8 @@ class Activations {
     const int64_t first = begin(tile), count = begin(tile + 1) - first;
     with_type(args_.x_dtype, [&](auto zero) {
       using T = decltype(zero);
-      for (int64_t r = 0; r < count; ++r)
-        fill_row(static_cast<const T*>(args_.x) + (first + r) * args_.x_stride, rows(tile), r, count);
+      const T* x = static_cast<const T*>(args_.x) + first * args_.x_stride;
+      for (int64_t r = 0; r < count; ++r) fill_row(x + r * args_.x_stride, rows(tile), r, count);
     });
   }
 
@@ -68,7 +68,7 @@ class Activations {
     }
   }
 
-  const Int8Linear& args_;
+  const LinearArgs& args_;
   const int64_t rows_, tiles_, words_, groups_, stride_;
   uint8_t* memory_ = nullptr;
 };
@@ -86,7 +86,7 @@ void tile(const Int8Weight& weight, int64_t panel, int first, const Rows& x, flo
     for (int r = 0; r < R; ++r)
       for (int c = 0; c < C; ++c) dots[r][c] = i32v{} + x.starts[g * R + r];
     for (const int64_t end = std::min(k + group, words); k < end; ++k) {
-      for (int line = 0; line < C * kLanes * 4; line += 64) __builtin_prefetch(data + kAhead + line);
+      for (int i = 0; i < C * kLanes * 4; i += 64) __builtin_prefetch(data + kAhead + i);
       Weights w[C];
       for (int c = 0; c < C; ++c) w[c] = weights(data + c * kLanes * 4);
       for (int r = 0; r < R; ++r) {
@@ -136,13 +136,14 @@ void put(T* out, const float* sums, const B* bias, int64_t n) {
 }
 
 // All rows of a panel's outputs.
-void panel_rows(const Int8Linear& args, int64_t panel, const Activations& x) {
-  const int64_t first = panel * kPanel, width = std::min(kPanel, args.weight.out - first);
+void panel_rows(const LinearArgs& args, const Int8Weight& weight, int64_t panel,
+                const Activations& x) {
+  const int64_t first = panel * kPanel, width = std::min(kPanel, weight.out - first);
   alignas(64) float sums[kMaxRows * kPanel];
   for (int64_t t = 0; t < x.tiles(); ++t) {
     const int64_t begin = x.begin(t), count = x.begin(t + 1) - begin;
     std::memset(sums, 0, sizeof(float) * kPanel * count);
-    kTiles.of[count - 1](args.weight, panel, x.rows(t), sums);
+    kTiles.of[count - 1](weight, panel, x.rows(t), sums);
     with_type(args.out_dtype, [&](auto zero) {
       using T = decltype(zero);
       with_type(args.x_dtype, [&](auto kind) {
@@ -158,9 +159,9 @@ void panel_rows(const Int8Linear& args, int64_t panel, const Activations& x) {
 
 }  // namespace
 
-void linear_int8(const Int8Linear& args, int64_t rows, Team& team) {
-  const Int8Weight& weight = args.weight;
-  Activations x(args, rows);
+void linear_int8(const LinearArgs& args, int64_t rows, Team& team) {
+  const Int8Weight weight(args.weight);
+  Activations x(args, weight, rows);
   bool filled = rows * weight.in > kOwnInputs;
   if (filled) {
     x.use(team.shared<uint8_t>(x.bytes()));
@@ -173,7 +174,7 @@ void linear_int8(const Int8Linear& args, int64_t rows, Team& team) {
       for (int64_t t = 0; t < x.tiles(); ++t) x.fill(t);
       filled = true;
     }
-    for (int64_t panel = begin; panel < end; ++panel) panel_rows(args, panel, x);
+    for (int64_t panel = begin; panel < end; ++panel) panel_rows(args, weight, panel, x);
   });
 }
 

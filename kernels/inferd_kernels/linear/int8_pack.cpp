@@ -29,24 +29,25 @@ void pack_row(const Int8Weight& weight, int64_t row, const T* source) {
 }
 
 void copy_row(const Int8Weight& weight, int64_t row, const int8_t* source, const float* given,
-              int64_t given_groups) {
+              int64_t given_group) {
   const int64_t panel = row / kPanel, lane = row % kPanel, groups = weight.groups();
   put_bytes(weight.panel_data(panel), lane, 0, source, weight.in);
   for (int64_t g = 0; g < groups; ++g)
-    weight.panel_scales(panel)[g * kPanel + lane] = given[g * given_groups / groups];
+    weight.panel_scales(panel)[g * kPanel + lane] = given[g * weight.group / given_group];
 }
 
 }  // namespace
 
 void int8_pack(const Int8PackArgs& args, int64_t rows, Team& team) {
-  const Int8Weight& weight = args.weight;
+  const Int8Weight weight(args.weight);
+  const int64_t given_groups = (weight.in + args.given_group - 1) / args.given_group;
   const int64_t before = args.first % kPanel;  // so that no two threads write to one panel
   team.each(before + rows, kPanel, [&](int64_t begin, int64_t end) {
     for (int64_t r = std::max(begin, before) - before; r < end - before; ++r) {
       const int64_t row = args.first + r;
       if (args.given != nullptr) {
         copy_row(weight, row, static_cast<const int8_t*>(args.source) + r * args.stride,
-                 args.given + r * args.given_groups, args.given_groups);
+                 args.given + r * given_groups, args.given_group);
         continue;
       }
       with_type(args.dtype, [&](auto zero) {
