@@ -13,19 +13,19 @@
 namespace inferd {
 
 constexpr int64_t kChunk = 256;        // positions
-constexpr int64_t kBlockQueries = 16;  // whose scores against a chunk are held at a time
-constexpr int64_t kValueKeys = 64;     // whose values stay in the first cache meanwhile
-constexpr int64_t kPackedQueries = 24;  // from here on, keys are used often enough to copy them
+constexpr int64_t kBlockQueries = 16;  // of a prompt, whose scores are held at a time
+constexpr int64_t kBlockKeys = 64;     // whose copied values stay in the first cache meanwhile
 
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-// Rows of one sequence with the heads of one kv head: query i is row i / group, head i % group.
+// Rows of one sequence with the heads of some kv heads.
 struct Tile {
   const int32_t* blocks;
-  int64_t kv_head;
   int64_t row;       // the first one, in q and out
   int64_t position;  // of that row
   int64_t rows;
+  int64_t kv_head;  // the first one
+  int64_t kv_heads;
 };
 
 // One thread's memory and work.
@@ -39,16 +39,17 @@ class Attend {
         width_(width(args)),
         memory_(memory),
         queries_(carve<Packed>(max_queries * width_)),
-        scores_(carve<float>(kBlockQueries * kChunk)),
-        block_out_(carve<float>(kBlockQueries * width_)),
+        scores_(carve<float>(std::max(max_queries, kBlockQueries) * kChunk)),
+        block_out_(carve<float>(std::max(max_queries, kBlockQueries) * width_)),
+        block_seen_(carve<Seen>(std::max(max_queries, kBlockQueries))),
         out_(carve<float>(max_queries * width_)),
         seen_(carve<Seen>(max_queries)),
-        packed_keys_(carve<Packed>(kChunk * width_)),
-        packed_values_(carve<float>(kChunk * width_)),
+        packed_(carve<Packed>(kChunk * width_)),
+        packed_v_(carve<float>(kChunk * width_)),
         keys_(carve<const T*>(kChunk)),
         values_(carve<const T*>(kChunk)),
-        keys_packed_(carve<const Packed*>(kChunk)),
-        values_packed_(carve<const float*>(kChunk)) {}
+        packed_keys_(carve<const Packed*>(kChunk)),
+        packed_values_(carve<const float*>(kChunk)) {}
 
   static int64_t bytes(const AttentionArgs& args, int64_t max_queries) {
     return Attend(args, max_queries, nullptr).carved_;
@@ -59,17 +60,13 @@ class Attend {
     return round_up(args.head_dim, tiles::Dot<T>::kStep);
   }
 
-  const Seen* seen() const { return seen_; }
-  const float* out() const { return out_; }
-
   // Nothing of the tile's context is seen yet.
   void begin(const Tile& tile) {
     tile_ = tile;
-    for (int64_t i = 0; i < queries(); ++i) {
-      const T* q = static_cast<const T*>(args_.q) + (tile.row + i / group_) * args_.q_stride +
-                   (tile.kv_head * group_ + i % group_) * args_.head_dim;
+    each_query([&](int64_t i, int64_t row, int64_t head) {
+      const T* q = static_cast<const T*>(args_.q) + row * args_.q_stride + head * args_.head_dim;
       copy(queries_ + i * width_, q);
-    }
+    });
     std::fill_n(out_, queries() * width_, 0.0f);
     std::fill_n(seen_, queries(), Seen{});
   }
@@ -77,31 +74,37 @@ class Attend {
   // Sees a chunk, given by its number: one after another, without gaps.
   void chunk(int64_t index) {
     base_ = index * kChunk;
-    const int64_t first = low(0), last = high(queries() - 1);
+    const int64_t first = low(0), last = high(tile_.rows - 1);
     find(first, last);
-    if (queries() >= kPackedQueries || width_ != args_.head_dim) {
-      pack(first, last);
-      blocks(keys_packed_, values_packed_);
-    } else {
-      blocks(keys_, values_);
+    if (tile_.rows == 1 && width_ == args_.head_dim) return see_in_place(first, last);
+    for (int64_t h = 0; h < tile_.kv_heads; ++h) {
+      pack(h, first, last);
+      for (int64_t i = 0; i < tile_.rows * group_; i += kBlockQueries)
+        see_packed(h, i, std::min(kBlockQueries, tile_.rows * group_ - i));
     }
+  }
+
+  // What was seen, for `merge_chunk`.
+  void save(Seen* seen, float* out) const {
+    std::copy_n(seen_, queries(), seen);
+    std::copy_n(out_, queries() * width_, out);
+  }
+
+  // Merges what another one saw of the same tile's next chunk.
+  void merge_chunk(const Seen* seen, const float* out) {
+    for (int64_t i = 0; i < queries(); ++i)
+      merge(seen_[i], out_ + i * width_, seen[i], out + i * width_, width_);
   }
 
   // Writes the tile's outputs.
   void write() const {
-    for (int64_t i = 0; i < queries(); ++i)
-      write_query(args_, tile_, i, out_ + i * width_, seen_[i].total);
-  }
-
-  static void write_query(const AttentionArgs& args, const Tile& tile, int64_t query,
-                          const float* from, float total) {
-    const int64_t group = args.heads / args.kv_heads;
-    T* out = static_cast<T*>(args.out) + (tile.row + query / group) * args.out_stride +
-             (tile.kv_head * group + query % group) * args.head_dim;
-    const float scale = 1.0f / total;
-    int64_t d = 0;
-    for (; d + kLanes <= args.head_dim; d += kLanes) store(out + d, load(from + d) * scale);
-    for (; d < args.head_dim; ++d) out[d] = from_float<T>(from[d] * scale);
+    each_query([&](int64_t i, int64_t row, int64_t head) {
+      T* out = static_cast<T*>(args_.out) + row * args_.out_stride + head * args_.head_dim;
+      const float *from = out_ + i * width_, scale = 1.0f / seen_[i].total;
+      int64_t d = 0;
+      for (; d + kLanes <= args_.head_dim; d += kLanes) store(out + d, load(from + d) * scale);
+      for (; d < args_.head_dim; ++d) out[d] = from_float<T>(from[d] * scale);
+    });
   }
 
  private:
@@ -114,18 +117,26 @@ class Attend {
     return data;
   }
 
-  int64_t queries() const { return tile_.rows * group_; }
+  int64_t queries() const { return tile_.kv_heads * tile_.rows * group_; }
 
-  // Of the chunk's positions, counted from its first one: the first that a query sees, and the one
-  // behind its last.
-  int64_t low(int64_t query) const {
-    if (args_.window == 0) return 0;
-    const int64_t from = tile_.position + query / group_ - args_.window + 1;
-    return std::clamp<int64_t>(from - base_, 0, kChunk);
+  // f(i, row, head) for all queries: by kv head, then by row, then by head.
+  template <class F>
+  void each_query(F&& f) const {
+    int64_t i = 0;
+    for (int64_t h = tile_.kv_head; h < tile_.kv_head + tile_.kv_heads; ++h)
+      for (int64_t row = tile_.row; row < tile_.row + tile_.rows; ++row)
+        for (int64_t g = 0; g < group_; ++g) f(i++, row, h * group_ + g);
   }
 
-  int64_t high(int64_t query) const {
-    return std::clamp<int64_t>(tile_.position + query / group_ + 1 - base_, 0, kChunk);
+  // Of the chunk's positions, counted from its first one: the first that a row of the tile sees, and
+  // the one behind its last.
+  int64_t low(int64_t row) const {
+    if (args_.window == 0) return 0;
+    return std::clamp<int64_t>(tile_.position + row - args_.window + 1 - base_, 0, kChunk);
+  }
+
+  int64_t high(int64_t row) const {
+    return std::clamp<int64_t>(tile_.position + row + 1 - base_, 0, kChunk);
   }
 
   template <class U>
@@ -136,8 +147,7 @@ class Attend {
     for (; d < width_; ++d) to[d] = U{};
   }
 
-  // Where positions begin … end - 1 lie; those beside them in their vectors lie where the nearest
-  // does, so that only the sequence's own slots are read.
+  // Where positions begin … end - 1 lie.
   void find(int64_t begin, int64_t end) {
     const int64_t row = args_.kv_heads * args_.head_dim, size = args_.block_size;
     const T* keys = static_cast<const T*>(args_.k_cache) + tile_.kv_head * args_.head_dim;
@@ -151,93 +161,125 @@ class Attend {
         values_[i] = values + (slot + k) * row;
       }
     }
-    for (int64_t i = begin / kLanes * kLanes; i < begin; ++i) keys_[i] = keys_[begin];
-    for (int64_t i = end; i < round_up(end, kLanes); ++i) keys_[i] = keys_[end - 1];
+    fill_vectors(keys_, begin, end);
   }
 
-  // Copies of what `find` has found, side by side.
-  void pack(int64_t begin, int64_t end) {
+  // Those beside positions begin … end - 1 in their vectors become the nearest one, so that only the
+  // sequence's own slots are read.
+  template <class K>
+  static void fill_vectors(K* keys, int64_t begin, int64_t end) {
+    for (int64_t i = begin / kLanes * kLanes; i < begin; ++i) keys[i] = keys[begin];
+    for (int64_t i = end; i < round_up(end, kLanes); ++i) keys[i] = keys[end - 1];
+  }
+
+  // Copies of what `find` has found of a kv head, side by side.
+  void pack(int64_t kv_head, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      copy(packed_keys_ + i * width_, keys_[i]);
-      copy(packed_values_ + i * width_, values_[i]);
-      keys_packed_[i] = packed_keys_ + i * width_;
-      values_packed_[i] = packed_values_ + i * width_;
+      packed_keys_[i] = packed_ + i * width_;
+      packed_values_[i] = packed_v_ + i * width_;
+      copy(packed_ + i * width_, keys_[i] + kv_head * args_.head_dim);
+      copy(packed_v_ + i * width_, values_[i] + kv_head * args_.head_dim);
     }
-    for (int64_t i = begin / kLanes * kLanes; i < begin; ++i) keys_packed_[i] = keys_packed_[begin];
-    for (int64_t i = end; i < round_up(end, kLanes); ++i) keys_packed_[i] = keys_packed_[end - 1];
+    fill_vectors(packed_keys_, begin, end);
   }
 
-  template <class K, class V>
-  void blocks(const K* const* keys, const V* const* values) {
-    for (int64_t i = 0; i < queries(); i += kBlockQueries)
-      block(i, std::min(kBlockQueries, queries() - i), keys, values);
+  // The one row of all the tile's heads, a few positions at a time, as they lie in memory.
+  void see_in_place(int64_t begin, int64_t end) {
+    const int64_t aligned = begin / kLanes * kLanes;
+    for (int64_t k = aligned; k < end; k += kLanes) {
+      fetch(keys_, k + kLanes, std::min(k + 2 * kLanes, end));
+      for (int64_t h = 0; h < tile_.kv_heads; ++h)
+        score(queries_ + h * group_ * width_, group_, keys_ + k, h * width_,
+              scores_ + h * group_ * kChunk + k);
+    }
+    fetch(values_, begin, std::min(begin + kLanes, end));
+    for (int64_t i = 0; i < queries(); ++i)
+      block_seen_[i] = weigh(scores_ + i * kChunk, begin, end, args_.scale, args_.softcap);
+    std::fill_n(block_out_, queries() * width_, 0.0f);
+    for (int64_t k = begin; k < end; k += kLanes) {
+      fetch(values_, k + kLanes, std::min(k + 2 * kLanes, end));
+      for (int64_t h = 0; h < tile_.kv_heads; ++h) {
+        const int64_t i = h * group_;
+        add_same(i, group_, k, std::min(k + kLanes, end), values_, h * width_);
+      }
+    }
+    merge_chunk(block_seen_, block_out_);
   }
 
-  template <class K, class V>
-  void block(int64_t first, int64_t count, const K* const* keys, const V* const* values) {
+  void fetch(const T* const* rows, int64_t begin, int64_t end) const {
+    const int64_t bytes = tile_.kv_heads * width_ * static_cast<int64_t>(sizeof(T));
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t k = 0; k < bytes; k += 64)
+        __builtin_prefetch(reinterpret_cast<const char*>(rows[i]) + k, 0, 2);
+  }
+
+  // Some of a kv head's queries, from `first` on, against the copied chunk.
+  void see_packed(int64_t kv_head, int64_t first, int64_t count) {
     int64_t begins[kBlockQueries], ends[kBlockQueries];
     for (int64_t i = 0; i < count; ++i) {
-      begins[i] = low(first + i);
-      ends[i] = high(first + i);
+      begins[i] = low((first + i) / group_);
+      ends[i] = high((first + i) / group_);
     }
     const int64_t begin = begins[0] / kLanes * kLanes, end = ends[count - 1];
     if (begin >= end) return;
+    const int64_t at = kv_head * tile_.rows * group_ + first;
     for (int64_t k = begin; k < end; k += kLanes)
-      score(queries_ + first * width_, count, keys + k, scores_ + k);
-    Seen seen[kBlockQueries];
+      score(queries_ + at * width_, count, packed_keys_ + k, 0, scores_ + k);
     for (int64_t i = 0; i < count; ++i)
-      seen[i] = weigh(scores_ + i * kChunk, begins[i], ends[i], args_.scale, args_.softcap);
+      block_seen_[i] = weigh(scores_ + i * kChunk, begins[i], ends[i], args_.scale, args_.softcap);
     std::fill_n(block_out_, count * width_, 0.0f);
-    for (int64_t k = begin; k < end; k += kValueKeys)
-      add_values(count, begins, ends, k, std::min(k + kValueKeys, end), values);
+    for (int64_t k = begin; k < end; k += kBlockKeys)
+      add_seen(count, begins, ends, k, std::min(k + kBlockKeys, end));
     for (int64_t i = 0; i < count; ++i)
-      merge(seen_[first + i], out_ + (first + i) * width_, seen[i], block_out_ + i * width_,
+      merge(seen_[at + i], out_ + (at + i) * width_, block_seen_[i], block_out_ + i * width_,
             width_);
+  }
+
+  // f(i, size) for tiles of up to 4 queries: `size` is a compile-time constant.
+  template <int kMost, class F>
+  static void each_tile(int64_t count, F&& f) {
+    int64_t i = 0;
+    if constexpr (kMost >= 4)
+      for (; i + 4 <= count; i += 4) f(i, std::integral_constant<int, 4>());
+    if constexpr (kMost >= 2)
+      for (; i + 2 <= count; i += 2) f(i, std::integral_constant<int, 2>());
+    for (; i < count; ++i) f(i, std::integral_constant<int, 1>());
   }
 
   // Scores of `count` queries with the next kLanes keys.
   template <class K>
-  void score(const Packed* queries, int64_t count, const K* const* keys, float* scores) const {
-    int64_t i = 0;
-    const auto tiles_of = [&](auto size) {
-      for (; i + size() <= count; i += size())
-        for (int64_t k = 0; k < kLanes; k += kLanes / size())
-          tiles::scores<size()>(scores + i * kChunk + k, kChunk, queries + i * width_, keys + k,
-                                width_);
-    };
-    if constexpr (tiles::kQuarters >= 4) tiles_of(std::integral_constant<int, 4>());
-    if constexpr (tiles::kQuarters >= 2) tiles_of(std::integral_constant<int, 2>());
-    tiles_of(std::integral_constant<int, 1>());
+  void score(const Packed* queries, int64_t count, const K* const* keys, int64_t offset,
+             float* scores) const {
+    each_tile<tiles::kQuarters>(count, [&](int64_t i, auto size) {
+      for (int64_t k = 0; k < kLanes; k += kLanes / size())
+        tiles::scores<size()>(scores + i * kChunk + k, kChunk, queries + i * width_, keys + k,
+                              offset, width_);
+    });
   }
 
-  // Weighted values of positions begin … end - 1, for each query those that it sees.
+  // Weighted values of positions begin … end - 1, for `count` queries that see them all.
   template <class V>
-  void add_values(int64_t count, const int64_t* begins, const int64_t* ends, int64_t begin,
-                  int64_t end, const V* const* values) const {
-    int64_t i = 0;
-    const auto tiles_of = [&](auto size) {
-      for (; i + size() <= count; i += size()) {
-        const int64_t from = std::max(begin, begins[i + size() - 1]), to = std::min(end, ends[i]);
-        if (from < to) {
-          for (int q = 0; q < size(); ++q) add_query(i + q, std::max(begin, begins[i + q]), from, values);
-          tiles::add_values<size()>(block_out_ + i * width_, width_, scores_ + i * kChunk, kChunk,
-                                    values, from, to);
-          for (int q = 0; q < size(); ++q) add_query(i + q, to, std::min(end, ends[i + q]), values);
-        } else {
-          for (int q = 0; q < size(); ++q)
-            add_query(i + q, std::max(begin, begins[i + q]), std::min(end, ends[i + q]), values);
-        }
-      }
-    };
-    tiles_of(std::integral_constant<int, 4>());
-    tiles_of(std::integral_constant<int, 2>());
-    tiles_of(std::integral_constant<int, 1>());
+  void add_same(int64_t first, int64_t count, int64_t begin, int64_t end, const V* const* values,
+                int64_t offset) const {
+    each_tile<4>(count, [&](int64_t i, auto size) {
+      tiles::add_values<size()>(block_out_ + (first + i) * width_, width_,
+                                scores_ + (first + i) * kChunk, kChunk, values, offset, begin, end);
+    });
   }
 
-  template <class V>
-  void add_query(int64_t i, int64_t begin, int64_t end, const V* const* values) const {
-    tiles::add_values<1>(block_out_ + i * width_, width_, scores_ + i * kChunk, kChunk, values,
-                         begin, end);
+  // The same for each query where it sees them: in tiles what all of them see, the rest one by one.
+  void add_seen(int64_t count, const int64_t* begins, const int64_t* ends, int64_t begin,
+                int64_t end) const {
+    each_tile<4>(count, [&](int64_t i, auto size) {
+      const int64_t from = std::max(begin, begins[i + size() - 1]);
+      const int64_t to = std::max(from, std::min(end, ends[i]));
+      for (int64_t q = i; q < i + size(); ++q)
+        add_same(q, 1, std::max(begin, begins[q]), std::min(from, std::min(end, ends[q])),
+                 packed_values_, 0);
+      add_same(i, size(), from, to, packed_values_, 0);
+      for (int64_t q = i; q < i + size(); ++q)
+        add_same(q, 1, std::max(to, begins[q]), std::min(end, ends[q]), packed_values_, 0);
+    });
   }
 
   const AttentionArgs& args_;
@@ -249,16 +291,17 @@ class Attend {
   int64_t base_ = 0;  // the chunk's first position
 
   Packed* const queries_;
-  float* const scores_;     // [kBlockQueries][kChunk]; then their weights
-  float* const block_out_;  // [kBlockQueries][width]: of one chunk
-  float* const out_;        // [queries][width]: of all chunks so far
+  float* const scores_;     // [queries][kChunk]; then their weights
+  float* const block_out_;  // [queries][width]: of one chunk
+  Seen* const block_seen_;
+  float* const out_;  // [queries][width]: of all chunks so far
   Seen* const seen_;
-  Packed* const packed_keys_;
-  float* const packed_values_;
+  Packed* const packed_;
+  float* const packed_v_;
   const T** const keys_;
   const T** const values_;
-  const Packed** const keys_packed_;
-  const float** const values_packed_;
+  const Packed** const packed_keys_;
+  const float** const packed_values_;
 };
 
 }  // namespace inferd

@@ -98,11 +98,11 @@ inline f32v sums(const f32v* x) {
                           fold_quarters<4>(quarters[2], quarters[3]));
 }
 
-// scores[q][k] = queries[q] · keys[k] for kQueries rows and kLanes / kQueries keys. `width` is a
-// multiple of kStep.
+// scores[q][k] = queries[q] · (keys[k] + offset) for kQueries rows and kLanes / kQueries keys.
+// `width` is a multiple of kStep.
 template <int kQueries, class T>
 inline void scores(float* scores, int64_t stride, const Packed<T>* queries, const T* const* keys,
-                   int64_t width) {
+                   int64_t offset, int64_t width) {
   constexpr int kKeys = kLanes / kQueries;
   using D = Dot<T>;
   f32v sum[kQueries * kKeys]{};
@@ -110,7 +110,7 @@ inline void scores(float* scores, int64_t stride, const Packed<T>* queries, cons
     typename D::Vector query[kQueries];
     for (int q = 0; q < kQueries; ++q) query[q] = D::query(queries + q * width + d);
     for (int k = 0; k < kKeys; ++k) {
-      const typename D::Vector key = D::key(keys[k] + d);
+      const typename D::Vector key = D::key(keys[k] + offset + d);
       for (int q = 0; q < kQueries; ++q)
         sum[q * kKeys + k] = D::add(sum[q * kKeys + k], query[q], key);
     }
@@ -121,16 +121,17 @@ inline void scores(float* scores, int64_t stride, const Packed<T>* queries, cons
                 kKeys * sizeof(float));
 }
 
-// out[q][d …] += sum over j of weights[q][j] * values[j][d …], one j after another.
+// out[q][d …] += sum over j of weights[q][j] * values[j][offset + d …], one j after another.
 template <int kQueries, int kVectors, class T>
 inline void add_values(float* out, int64_t width, const float* weights, int64_t stride,
-                       const T* const* values, int64_t begin, int64_t end, int64_t d) {
+                       const T* const* values, int64_t offset, int64_t begin, int64_t end,
+                       int64_t d) {
   f32v sum[kQueries][kVectors];
   for (int q = 0; q < kQueries; ++q)
     for (int v = 0; v < kVectors; ++v) sum[q][v] = load(out + q * width + d + v * kLanes);
   for (int64_t j = begin; j < end; ++j) {
     f32v value[kVectors];
-    for (int v = 0; v < kVectors; ++v) value[v] = load(values[j] + d + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) value[v] = load(values[j] + offset + d + v * kLanes);
     for (int q = 0; q < kQueries; ++q) {
       const f32v weight = splat(weights[q * stride + j]);
       for (int v = 0; v < kVectors; ++v) sum[q][v] = sum[q][v] + weight * value[v];
@@ -143,13 +144,13 @@ inline void add_values(float* out, int64_t width, const float* weights, int64_t 
 // The same for all of `width`, a multiple of kLanes.
 template <int kQueries, class T>
 void add_values(float* out, int64_t width, const float* weights, int64_t stride,
-                const T* const* values, int64_t begin, int64_t end) {
+                const T* const* values, int64_t offset, int64_t begin, int64_t end) {
   if (begin >= end) return;
   int64_t d = 0;
   for (; d + kValueVectors * kLanes <= width; d += kValueVectors * kLanes)
-    add_values<kQueries, kValueVectors>(out, width, weights, stride, values, begin, end, d);
+    add_values<kQueries, kValueVectors>(out, width, weights, stride, values, offset, begin, end, d);
   for (; d < width; d += kLanes)
-    add_values<kQueries, 1>(out, width, weights, stride, values, begin, end, d);
+    add_values<kQueries, 1>(out, width, weights, stride, values, offset, begin, end, d);
 }
 
 }  // namespace inferd::tiles
