@@ -32,9 +32,14 @@ class _Choice(Struct):
     finish_reason: str | None = None
 
 
+class _Details(Struct):
+    cached_tokens: int | None = None
+
+
 class _Usage(Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
 
 
 class _Event(Struct):
@@ -132,8 +137,14 @@ class StreamReader:
             if choice.finish_reason:
                 self._record.finish_reason = choice.finish_reason
         if event.usage is not None:
-            self._record.prompt_tokens = event.usage.prompt_tokens
-            self._record.output_tokens = event.usage.completion_tokens
+            self._usage(event.usage)
+
+    def _usage(self, usage: _Usage) -> None:
+        """The last one counts: servers may tell it with every event."""
+        self._record.prompt_tokens = usage.prompt_tokens
+        self._record.output_tokens = usage.completion_tokens
+        if usage.prompt_tokens_details is not None:
+            self._record.cached_tokens = usage.prompt_tokens_details.cached_tokens or 0
 
     def _wrong(self, kind: str, message: str) -> None:
         if not self._record.error:

@@ -14,13 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from inferd.bench.errors import BenchError
+
 _READY = re.compile(r"ready on (http://\S+)")
 _STOP_S = 30.0
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-class DaemonFailed(Exception):
-    """It ended before it was ready; the message is the end of its log."""
 
 
 class DaemonProcess:
@@ -38,12 +36,11 @@ class DaemonProcess:
         self._clock = clock
         self.lines: list[tuple[float, str]] = []
         self._changed = threading.Condition()
-        command = [sys.executable, "-m", "inferd", "serve", "--port", "0", *options]
-        clean = {name: text for name, text in os.environ.items() if not name.startswith("INFERD_")}
+        where = ("--host", "127.0.0.1", "--port", "0")
+        command = [sys.executable, "-m", "inferd", "serve", *where, *options]
         self.began = clock()
         self._process = subprocess.Popen(
             command,
-            env=clean,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -83,7 +80,7 @@ class DaemonProcess:
         return self._process.pid
 
     def wait_ready(self, timeout: float) -> tuple[float, str]:
-        """When it became ready, and its URL. Raises `DaemonFailed`."""
+        """When it became ready, and its URL. Raises `BenchError`."""
 
         def found() -> tuple[float, str] | None:
             matches = ((at, _READY.search(line)) for at, line in self.lines)
@@ -97,7 +94,7 @@ class DaemonProcess:
         ready = found()
         if ready is None:
             said = "\n".join(line for _, line in self.lines[-20:])
-            raise DaemonFailed(f"the daemon did not become ready:\n{said}")
+            raise BenchError(f"the daemon did not become ready:\n{said}")
         return ready
 
     def cpu_seconds(self) -> float:

@@ -24,6 +24,7 @@ class Record:
     """When each event with text came."""
     prompt_tokens: int | None = None  # by the server's usage; None: it told none
     output_tokens: int | None = None
+    cached_tokens: int = 0  # of the prompt, whose KV the server had, by its usage
     asked_input: int = 0
     asked_output: int = 0
     finish_reason: str = ""

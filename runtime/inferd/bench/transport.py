@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-_LARGEST_HEAD = 1 << 16  # bytes of names and values
+_LARGEST_READ = 1 << 20  # bytes up to and including the read in which a head ends
 
 
 class Broken(Exception):
@@ -121,6 +121,11 @@ class Connection(asyncio.Protocol):
         if self._done is None:
             self.close()  # nothing was asked
             return
+        if not self._headed:
+            self._head_bytes += len(data)  # the parser holds a header until it is complete
+            if self._head_bytes > _LARGEST_READ:
+                self._fail("malformed", "the reply's head is too large")
+                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -139,9 +144,6 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------ httptools' calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > _LARGEST_HEAD:
-            self._fail("malformed", "the reply's head is too large")
         name = name.lower()
         if name == b"content-type":
             self._content_type = value.decode("latin-1")

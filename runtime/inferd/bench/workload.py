@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from inferd.bench.errors import BenchError
+
 _WORDS = (
     "able acid aged area army away baby back ball band bank base bath bear beat bell bird blow "
     "blue boat body bone book born both call calm came camp card care case cash cast city club "
@@ -20,10 +22,6 @@ _WORDS = (
 WORDS = tuple(_WORDS.split())
 """Common words of four letters: with the blank before it a word is one token of most vocabularies,
 and always the same number of bytes."""
-
-
-class WorkloadError(ValueError):
-    """A workload that cannot be had; the message names the option or the file's line."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Tokenization:
         """From two prompts: (words, tokens by usage)."""
         per_word = (many[1] - few[1]) / (many[0] - few[0])
         if per_word <= 0:
-            raise WorkloadError(
+            raise BenchError(
                 f"the server counts {few[1]} and {many[1]} tokens for "
                 f"{few[0]} and {many[0]} words; --dataset-path takes prompts as they are"
             )
@@ -87,15 +85,16 @@ def random_prompts(
     prefix = words(shared, chance)
     prompts = []
     for _ in range(count):
-        input_len = lengths.prefix_len + _drawn(lengths.input_len, lengths.range_ratio, chance)
-        output_len = _drawn(lengths.output_len, lengths.range_ratio, chance)
+        input_len = lengths.prefix_len + drawn(lengths.input_len, lengths.range_ratio, chance)
+        output_len = drawn(lengths.output_len, lengths.range_ratio, chance)
         own = words(max(1, tokenization.words(input_len) - shared), chance)
         text = f"{prefix} {own}" if prefix else own
         prompts.append(Prompt(text, output_len, input_len))
     return prompts
 
 
-def _drawn(length: int, ratio: float, chance: random.Random) -> int:
+def drawn(length: int, ratio: float, chance: random.Random) -> int:
+    """A number from `length * (1 ± ratio)`; at least 1."""
     return max(1, chance.randint(round(length * (1 - ratio)), round(length * (1 + ratio))))
 
 
@@ -106,11 +105,11 @@ class _Line(Struct, forbid_unknown_fields=True):
 
 def file_prompts(path: Path, count: int | None, output_len: int) -> list[Prompt]:
     """Lines of a JSONL file, `{"prompt": "…", "output_tokens": 100}`, the latter if it is to differ
-    from `output_len`. Where `count` exceeds them, they come again. Raises WorkloadError."""
+    from `output_len`. Where `count` exceeds them, they come again. Raises BenchError."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise WorkloadError(f"--dataset-path {path}: {error}") from error
+        raise BenchError(f"--dataset-path {path}: {error}") from error
     prompts = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -118,8 +117,8 @@ def file_prompts(path: Path, count: int | None, output_len: int) -> list[Prompt]
         try:
             read = msgspec.json.decode(line, type=_Line)
         except msgspec.DecodeError as error:
-            raise WorkloadError(f"--dataset-path {path}, line {number}: {error}") from error
+            raise BenchError(f"--dataset-path {path}, line {number}: {error}") from error
         prompts.append(Prompt(read.prompt, read.output_tokens or output_len))
     if not prompts:
-        raise WorkloadError(f"--dataset-path {path}: the file has no prompts")
+        raise BenchError(f"--dataset-path {path}: the file has no prompts")
     return [prompts[i % len(prompts)] for i in range(count or len(prompts))]

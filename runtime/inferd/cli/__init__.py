@@ -19,6 +19,7 @@ COMMANDS = {
     "adapters": "Load, replace and unload LoRA adapters of a running daemon.",
     "deploy": "Add, change and remove models of a running daemon.",
     "plan": "Say whether and how a model would fit, without loading it.",
+    "bench": "Measure a server, an engine or a start.",
     "check": "Test this machine's set-up, end to end.",
 }
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
