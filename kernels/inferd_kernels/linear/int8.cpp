@@ -111,7 +111,7 @@ template <int R>
 void tiles(const Int8Weight& weight, int64_t panel, const Rows& x, float* sums) {
   constexpr int kColumns = R == 1 ? kVectors : 2;
   for (int first = 0; first < kVectors; first += kColumns)
-    tile<R, kColumns>(weight, panel, first, x, sums);
+    tile<R, kColumns>(weight, panel, first, x, sums + first * kLanes);
 }
 
 using Tiles = void (*)(const Int8Weight&, int64_t, const Rows&, float*);

@@ -17,7 +17,7 @@ def quantize(x: torch.Tensor, group: int) -> tuple[torch.Tensor, torch.Tensor]:
     most = parts.abs().amax(dim=-1)
     finite = parts.isfinite().all(dim=-1)
     usable = finite & (most >= TINY)
-    inverse = torch.where(usable, 127.0 / most, 0.0)
+    inverse = torch.where(usable, torch.full_like(most, 127.0) / most, 0.0)
     scaled = torch.where(usable[..., None], parts, 0.0).double() * inverse[..., None].double()
     scales = torch.where(usable, most / 127.0, torch.where(finite, 0.0, torch.nan))
     return scaled.round().to(torch.int8).view(rows, -1)[:, :width], scales.float()
