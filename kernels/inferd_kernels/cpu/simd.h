@@ -164,14 +164,17 @@ inline float max(f32v x) {
 // a > b in either argument's lane; the second where one of them is NaN.
 inline f32v max(f32v a, f32v b) { return a > b ? a : b; }
 
-// e^x, within 2 ulp; 0 below -87.3, infinity above 88.7, NaN for NaN. Cephes' reduction and
-// polynomial (Moshier, expf).
-inline f32v exp(f32v x) {
-  const f32v low = splat(-87.33654f), high = splat(88.72283f);
-  const f32v inside = x > high ? high : (x < low ? low : x);
-  const f32v shifted = inside * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer
+// e^x = mantissa * 2^exponent for -88 < x < 89, within 2 ulp. Cephes' reduction and polynomial
+// (Moshier, expf).
+struct Power {
+  f32v mantissa;
+  i32v exponent;
+};
+
+inline Power exp_parts(f32v x) {
+  const f32v shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer
   const f32v n = shifted - 12582912.0f;
-  f32v r = inside - n * 0.693359375f;
+  f32v r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
   f32v p = splat(1.9875691500e-4f);
   p = p * r + 1.3981999507e-3f;
@@ -179,15 +182,29 @@ inline f32v exp(f32v x) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  const f32v mantissa = p * r * r + r + 1.0f;
+  return {p * r * r + r + 1.0f, (i32v)shifted - 0x4b400000};
+}
+
+constexpr float kLeastPower = -87.33654f;  // e^x is a denormal number or 0 below it
+
+// 0 below kLeastPower, infinity above 88.7, NaN for NaN.
+inline f32v exp(f32v x) {
+  const f32v low = splat(kLeastPower), high = splat(88.72283f);
+  const Power power = exp_parts(x > high ? high : (x < low ? low : x));
   // In two halves: 2^128 alone is not a float32, though e^88.72 is.
-  const i32v exponent = (i32v)shifted - 0x4b400000;
-  const i32v half = exponent >> 1;
-  const f32v one = (f32v)((half + 127) << 23), two = (f32v)((exponent - half + 127) << 23);
-  f32v y = mantissa * one * two;
+  const i32v half = power.exponent >> 1;
+  const f32v one = (f32v)((half + 127) << 23), two = (f32v)((power.exponent - half + 127) << 23);
+  f32v y = power.mantissa * one * two;
   y = x > high ? splat(__builtin_inff()) : y;
   y = x < low ? splat(0.0f) : y;
   return x == x ? y : x;
+}
+
+// The same for x <= 0 alone, in fewer instructions; something for NaN.
+inline f32v exp_of_negative(f32v x) {
+  const f32v low = splat(kLeastPower);
+  const Power power = exp_parts(x > low ? x : low);
+  return x < low ? f32v{} : power.mantissa * (f32v)((power.exponent + 127) << 23);
 }
 
 }  // namespace inferd

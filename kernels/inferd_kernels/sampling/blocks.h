@@ -32,10 +32,21 @@ struct Block {
 
   float operator[](int i) const { return part[i / kLanes][i % kLanes]; }
 
+  // Elements i * kWide … of it.
   f64v wide(int i) const {
+#if defined(__AVX512F__)
+    const __m512d x = (__m512d)part[0];
+    return (f64v)_mm512_cvtps_pd((__m256)(i == 0 ? _mm512_castpd512_pd256(x)
+                                                 : _mm512_extractf64x4_pd(x, 1)));
+#elif defined(__AVX2__)
+    const __m256 x = (__m256)part[i / 2];
+    return (f64v)_mm256_cvtps_pd(i % 2 == 0 ? _mm256_castps256_ps128(x)
+                                            : _mm256_extractf128_ps(x, 1));
+#else
     f32h half[2];
     std::memcpy(half, &part[i / 2], sizeof half);
     return __builtin_convertvector(half[i % 2], f64v);
+#endif
   }
 };
 
@@ -109,6 +120,7 @@ inline void each_bit(uint32_t bits, F&& f) {
 class Mass {
  public:
   void add(const Block& x) {
+#pragma GCC unroll 8
     for (int i = 0; i < kWides; ++i) lanes_[i] += x.wide(i);
   }
 
@@ -127,8 +139,8 @@ class Mass {
 // A row of logits x as it is drawn from or scored: values y of which the largest is 0. Every step
 // is monotone and correctly rounded, so the largest of some y is that of their largest x.
 struct View {
-  float divisor = 1.0f;  // first
-  float top = 0.0f;      // then subtracted
+  float divisor = 1.0f;      // first
+  float top = 0.0f;          // then subtracted
   float temperature = 1.0f;  // which divides last
 
   static View drawn(float largest, float temperature) { return {1.0f, largest, temperature}; }
@@ -143,6 +155,18 @@ struct View {
     return map(x, [this](f32v part) { return (*this)(part); });
   }
   float operator()(float x) const { return (*this)(splat(x))[0]; }
+
+  // Calls f with the same function of blocks, without what it does not need.
+  template <class F>
+  void with_steps(F&& f) const {
+    const f32v divisors = splat(divisor), tops = splat(top), temperatures = splat(temperature);
+    if (divisor != 1.0f)
+      f([=](f32v x) { return x / divisors - tops; });
+    else if (temperature != 1.0f)
+      f([=](f32v x) { return (x - tops) / temperatures; });
+    else
+      f([=](f32v x) { return x - tops; });
+  }
 };
 
 }  // namespace inferd

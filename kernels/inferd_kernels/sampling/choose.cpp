@@ -108,28 +108,29 @@ int64_t first_of(const Logits& logits, float largest) {
 
 // Weights of the chunk's tokens, and their sum.
 double weigh(const Logits& logits, int64_t begin, int64_t end, const Work& work) {
-  const State& state = *work.state;
-  const View view = state.view;
-  const float least = state.least_value;
+  const View view = work.state->view;
+  const float least = work.state->least_value;
   const f32v floor = splat(least);
+  float* weights = work.weights;
   Mass mass;
-  for (int64_t at = begin; at < end; at += kTile) {
-    const int64_t tile = at / kTile;
-    work.live[tile] = at_least(view(load_block(logits.maxima + tile * kWidth)), least) != 0;
-    if (!work.live[tile]) continue;
-    const int64_t stop = std::min(at + kTile, end);
-    each_block(logits.x, at, stop, [&](const Block& y, int64_t i) {
-      const Block weight = map(y, [&](f32v part) {
-        const f32v value = view(part);
-        const f32v e = exp(value);
-        return value >= floor ? e : f32v{};
+  view.with_steps([&](auto&& steps) {
+    for (int64_t at = begin; at < end; at += kTile) {
+      const int64_t tile = at / kTile;
+      work.live[tile] = at_least(view(load_block(logits.maxima + tile * kWidth)), least) != 0;
+      if (!work.live[tile]) continue;
+      const int64_t stop = std::min(at + kTile, end);
+      each_block(logits.x, at, stop, [&](const Block& y, int64_t i) {
+        const Block weight = map(y, [&](f32v part) {
+          const f32v value = steps(part);
+          return value >= floor ? exp_of_negative(value) : f32v{};
+        });
+        store_block(weights + i, weight);
+        mass.add(weight);
       });
-      store_block(work.weights + i, weight);
-      mass.add(weight);
-    });
-    for (int64_t i = (stop + kWidth - 1) / kWidth * kWidth; i < at + kTile; ++i)
-      work.weights[i] = 0.0f;
-  }
+      const int64_t written = (stop + kWidth - 1) / kWidth * kWidth;
+      std::fill(weights + written, weights + at + kTile, 0.0f);
+    }
+  });
   return mass.total();
 }
 
@@ -144,6 +145,7 @@ void race(int64_t begin, int64_t end, const Work& work, Part& part) {
     each_block(work.weights, at, at + kTile, [&](const Block& all, int64_t i) {
       if (at_least(all, state.least_weight) == 0) return;
       const Block kept = map(all, [&](f32v w) { return w >= floor ? w : f32v{}; });
+#pragma GCC unroll 8
       for (int k = 0; k < kWides; ++k) {
         const int64_t token = i + k * kWide;
         const f64v u = uniform(state.stream, token), weight = kept.wide(k);
@@ -168,13 +170,15 @@ void tally(const float* x, int64_t begin, int64_t end, const View& view, int64_t
   for (int i = 0; i < kLanes; ++i) lanes[i] = i;
   i32v ahead{};
   Mass mass;
-  each_block(x, begin, end, [&](const Block& block, int64_t i) {
-    const Block y = view(block);
-    for (int p = 0; p < kParts; ++p) {
-      const int32_t before = static_cast<int32_t>(token - i - p * kLanes);
-      ahead -= (y.part[p] > given) | ((y.part[p] == given) & (lanes < before));
-    }
-    mass.add(map(y, [](f32v part) { return exp(part); }));
+  view.with_steps([&](auto&& steps) {
+    each_block(x, begin, end, [&](const Block& block, int64_t i) {
+      const Block y = map(block, steps);
+      for (int p = 0; p < kParts; ++p) {
+        const int32_t before = static_cast<int32_t>(token - i - p * kLanes);
+        ahead -= (y.part[p] > given) | ((y.part[p] == given) & (lanes < before));
+      }
+      mass.add(map(y, exp_of_negative));
+    });
   });
   part.mass = mass.total();
   part.ahead = 0;

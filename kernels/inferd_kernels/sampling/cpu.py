@@ -13,7 +13,7 @@ import torch
 
 from inferd_kernels.cpu.library import Args, operation
 from inferd_kernels.sampling.adjustments import Adjustment
-from inferd_kernels.sampling.rows import Choice, Draw, Row, Scores, Want
+from inferd_kernels.sampling.rows import Choice, Draw, Row, Scores
 
 _ADJUSTMENT = struct.Struct("=6Q3q3f4x")
 _ROW = struct.Struct("=QqQqifffiiif")

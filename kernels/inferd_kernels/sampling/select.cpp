@@ -1,5 +1,6 @@
 #include "sampling/select.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "sampling/blocks.h"
@@ -9,6 +10,8 @@ namespace {
 
 constexpr int kShifts[] = {20, 10, 0};  // of the digits
 constexpr int kBuckets = 2048;          // the highest digit has 11 bits, the others 10
+constexpr int kProbes = 4;
+constexpr int kRounds = 2;  // of probes, which leave 1/25 of the logarithmic range
 
 uint32_t digit(uint32_t number, int shift) {
   return shift == 20 ? number >> 20 : number >> shift & 1023;
@@ -24,34 +27,11 @@ int64_t keep(uint32_t* numbers, int64_t n, int shift, uint32_t bucket) {
   return kept;
 }
 
-// Walks through buckets of mass from the highest.
-class Descent {
- public:
-  explicit Descent(double target) : target_(target) {}
-
-  // The bucket in which the target is reached; where none is, the lowest that is not empty, or -1.
-  int64_t next(const double* mass) {
-    int64_t last = -1;
-    double before = above_;
-    for (int64_t b = kBuckets - 1; b >= 0; --b) {
-      if (mass[b] == 0.0) continue;
-      before = above_;
-      last = b;
-      if (above_ + mass[b] >= target_) return last;
-      above_ += mass[b];
-    }
-    above_ = before;
-    reached_ = false;
-    return last;
-  }
-
-  bool reached() const { return reached_; }
-
- private:
-  const double target_;
-  double above_ = 0.0;
-  bool reached_ = true;
-};
+uint32_t bits_of(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
 
 float as_float(uint32_t bits) {
   float x;
@@ -59,20 +39,100 @@ float as_float(uint32_t bits) {
   return x;
 }
 
-// Calls f(block, index) for the blocks of live tiles that have a likelihood of `least`.
-template <class F>
-void each_live(const float* likelihoods, const uint8_t* live, int64_t n, float least, F&& f) {
-  for (int64_t tile = 0; tile < n / kTile; ++tile) {
-    if (!live[tile]) continue;
-    each_block(likelihoods, tile * kTile, (tile + 1) * kTile, [&](const Block& x, int64_t i) {
-      if (const uint32_t bits = at_least(x, least)) f(x, i, bits);
-    });
+// A row's likelihoods; `f` below is called with blocks of the tiles that are live.
+struct Likelihoods {
+  const float* x;
+  const uint8_t* live;
+  int64_t n;
+
+  template <class F>
+  void each_tile(F&& f) const {
+    for (int64_t tile = 0; tile < n / kTile; ++tile)
+      if (live[tile]) f(x + tile * kTile);
   }
+};
+
+// The bits of likelihoods that the border may have: low <= border < high.
+struct Range {
+  uint32_t low, high;
+};
+
+// Mass of the likelihoods from each of these on, rounded in float32: a guess.
+void guess_mass(const Likelihoods& all, const float (&from)[kProbes], double (&mass)[kProbes]) {
+  Mass sums[kProbes];
+  all.each_tile([&](const float* x) {
+    Block tile[kProbes] = {};
+    for (int64_t i = 0; i < kTile; i += kWidth) {
+      const Block y = load_block(x + i);
+#pragma GCC unroll 4
+      for (int k = 0; k < kProbes; ++k)
+        for (int p = 0; p < kParts; ++p)
+          tile[k].part[p] += y.part[p] >= splat(from[k]) ? y.part[p] : f32v{};
+    }
+    for (int k = 0; k < kProbes; ++k) sums[k].add(tile[k]);
+  });
+  for (int k = 0; k < kProbes; ++k) mass[k] = sums[k].total();
 }
 
-void add_by_digit(const uint32_t* numbers, int64_t n, int shift, double* mass) {
-  std::memset(mass, 0, kBuckets * sizeof *mass);
-  for (int64_t i = 0; i < n; ++i) mass[digit(numbers[i], shift)] += as_float(numbers[i]);
+// A part of the range that has the border in it, as far as one can tell.
+Range narrow(const Likelihoods& all, Range range, double target) {
+  const uint32_t step = (range.high - range.low) / (kProbes + 1);
+  if (step == 0) return range;
+  float from[kProbes];
+  double mass[kProbes];
+  for (int k = 0; k < kProbes; ++k) from[k] = as_float(range.low + (k + 1) * step);
+  guess_mass(all, from, mass);
+  for (int k = kProbes - 1; k >= 0; --k) {
+    if (mass[k] >= target) return {bits_of(from[k]), range.high};
+    range.high = bits_of(from[k]);
+  }
+  return range;
+}
+
+// The bits of likelihoods within the range in `list`; returns how many. `above` becomes the mass
+// of the larger ones.
+int64_t collect(const Likelihoods& all, Range range, uint32_t* list, double& above) {
+  const float low = as_float(range.low), high = as_float(range.high);
+  int64_t count = 0;
+  Mass mass;
+  all.each_tile([&](const float* x) {
+    for (int64_t i = 0; i < kTile; i += kWidth) {
+      const Block y = load_block(x + i);
+      mass.add(map(y, [&](f32v part) { return part >= splat(high) ? part : f32v{}; }));
+      each_bit(at_least(y, low) & ~at_least(y, high),
+               [&](int k) { list[count++] = bits_of(x[i + k]); });
+    }
+  });
+  above = mass.total();
+  return count;
+}
+
+// The bucket in which the target is reached, from the highest on, and in `above` the mass of the
+// higher ones. -1: it is not reached.
+int64_t descend(const uint32_t* list, int64_t n, int shift, double target, double& above) {
+  double mass[kBuckets] = {};
+  for (int64_t i = 0; i < n; ++i) mass[digit(list[i], shift)] += as_float(list[i]);
+  for (int64_t b = kBuckets - 1; b >= 0; --b) {
+    if (mass[b] == 0.0) continue;
+    if (above + mass[b] >= target) return b;
+    above += mass[b];
+  }
+  return -1;
+}
+
+// The border among n numbers, which it overwrites; 0 where the target is not reached.
+float border_among(uint32_t* list, int64_t n, double target, double above) {
+  uint32_t border = 0;
+  for (const int shift : kShifts) {
+    int64_t bucket = descend(list, n, shift, target, above);
+    if (bucket < 0) {
+      if (shift == kShifts[0]) return 0.0f;
+      bucket = digit(*std::min_element(list, list + n), shift);  // but for rounding it was
+    }
+    border |= static_cast<uint32_t>(bucket) << shift;
+    n = keep(list, n, shift, static_cast<uint32_t>(bucket));
+  }
+  return as_float(border);
 }
 
 }  // namespace
@@ -92,33 +152,18 @@ uint32_t kth_smallest(uint32_t* numbers, int64_t n, int64_t k) {
 
 float nucleus_border(const float* likelihoods, const uint8_t* live, int64_t n, double target,
                      float least, uint32_t* list) {
-  double mass[kBuckets] = {};
-  each_live(likelihoods, live, n, least, [&](const Block&, int64_t i, uint32_t) {
-    uint32_t bits[kWidth];
-    std::memcpy(bits, likelihoods + i, sizeof bits);
-    for (int k = 0; k < kWidth; ++k) mass[bits[k] >> 20] += as_float(bits[k]);
-  });
-  Descent descent(target);
-  const int64_t first = descent.next(mass);
-  if (!descent.reached()) return 0.0f;
-  uint32_t border = static_cast<uint32_t>(first) << 20;
-  const uint32_t end = border + (1u << 20);
-  int64_t count = 0;
-  each_live(likelihoods, live, n, as_float(border), [&](const Block&, int64_t i, uint32_t bits) {
-    each_bit(bits, [&](int k) {
-      uint32_t number;
-      std::memcpy(&number, likelihoods + i + k, sizeof number);
-      if (number < end) list[count++] = number;
-    });
-  });
-  for (const int shift : kShifts) {
-    if (shift == kShifts[0]) continue;
-    add_by_digit(list, count, shift, mass);
-    const int64_t bucket = descent.next(mass);
-    border |= static_cast<uint32_t>(bucket) << shift;
-    count = keep(list, count, shift, static_cast<uint32_t>(bucket));
+  const Likelihoods all{likelihoods, live, n};
+  const Range whole{bits_of(least), bits_of(1.0f) + 1};
+  Range range = whole;
+  for (int i = 0; i < kRounds; ++i) range = narrow(all, range, target);
+  double above;
+  int64_t count = collect(all, range, list, above);
+  if (above < target) {
+    const float border = border_among(list, count, target, above);
+    if (border > 0.0f) return border;
   }
-  return as_float(border);
+  count = collect(all, whole, list, above);  // the guess was wrong, by rounding
+  return border_among(list, count, target, above);
 }
 
 }  // namespace inferd

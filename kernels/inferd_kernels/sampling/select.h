@@ -12,8 +12,8 @@ uint32_t kth_smallest(uint32_t* numbers, int64_t n, int64_t k);
 // than `target`; 0 where even all of them do not reach it.
 //
 // Likelihoods are in 0 … 1, n of them, n a multiple of a tile; only tiles that are live count, and
-// in them blocks that have one of `least`: the caller knows that the border is not below it.
-// `list` has room for n numbers.
+// what is at least `least`: the caller knows that the border is not below it. `list` has room for
+// n numbers.
 float nucleus_border(const float* likelihoods, const uint8_t* live, int64_t n, double target,
                      float least, uint32_t* list);
 
