@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from inferd.engines.native.parameters import Param, Source, bad_weights
-from inferd.engines.native.stores import Kept, Store
+from inferd.engines.native.stores import Parameters, Store
 from inferd.errors import StartError
 from inferd.weights import TensorInfo
 
@@ -33,15 +33,13 @@ def load(
     store: Store,
     ignored: Callable[[str], bool],
     on_progress: OnProgress,
-) -> dict[str, Kept]:
+) -> Parameters:
     """Read parameters.
 
     Args:
         headers: of the whole checkpoint.
         store: where parameters go, and in what form they are kept.
         ignored: names that a checkpoint may hold and this model does not use.
-
-    Returns: key → what the store keeps.
 
     Raises: StartError(bad_weights) that names the tensors that are missing, unexpected or of a
         wrong shape, before anything is read; or the one that could not be read.
@@ -62,7 +60,7 @@ def load(
             done += headers[source.name].num_bytes
             on_progress(done, total)
         kept[param.key] = place.finish()
-    return kept
+    return Parameters(kept)
 
 
 class _Reader:

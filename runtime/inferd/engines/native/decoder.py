@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 from inferd.engines.native.adapters.base import EMBEDDING, HEAD, Adaptable
 from inferd.engines.native.adapters.sites import sites
@@ -16,16 +15,21 @@ from inferd.engines.native.architectures import parse_config
 from inferd.engines.native.checkpoint import OnProgress, load
 from inferd.engines.native.decoder_config import DecoderConfig, RopeSpec
 from inferd.engines.native.decoder_weights import is_ignored, parameters
-from inferd.engines.native.layers import build_layer, enter
+from inferd.engines.native.layers import DenseMLP, build_layer, enter
 from inferd.engines.native.model import Batch, KVSpec
 from inferd.engines.native.parameters import read_config, read_headers
 from inferd.engines.native.rope import RopeTable
-from inferd.engines.native.stores import TensorStore
+from inferd.engines.native.stores import PackedStore, Parameters, Store, TensorStore
 from inferd.errors import StartError
-from inferd_kernels.linear import linear_f32
+from inferd_kernels.cpu.library import library
+from inferd_kernels.elementwise import scale
+from inferd_kernels.embedding import embedding
+from inferd_kernels.linear import LINEAR, linear_f32
+from inferd_kernels.linear.weight import PackedWeight
 from inferd_kernels.lora import LoraModule, LoraSegments, lora, lora_embedding
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from inferd.engines.native.step_program import StepProgram
 
 DTYPES = {
     "float32": torch.float32,
@@ -43,12 +47,17 @@ class Decoder:
     def __init__(
         self,
         config: DecoderConfig,
-        tensors: dict[str, torch.Tensor],
+        parameters: Parameters,
         *,
         dtype: torch.dtype,
         device: torch.device,
+        max_batch_tokens: int = 1,
     ) -> None:
-        """`tensors`: the parameters by key, as `decoder_weights.parameters` names them."""
+        """
+        Args:
+            parameters: by key, as `decoder_weights.parameters` names them.
+            max_batch_tokens: rows that buffers are made for; more make them anew.
+        """
         self.config = config
         self.dtype = dtype
         self.device = device
@@ -56,27 +65,34 @@ class Decoder:
         self.vocab_size = config.vocab_size
         self.max_position = config.max_position
         self.kv_specs: tuple[KVSpec, ...] = config.kv_specs
-        self.weights: Sequence[torch.Tensor] = list(tensors.values())
-        self.weight_bytes = sum(tensor.nbytes for tensor in tensors.values())
+        self.weights: Sequence[torch.Tensor] = parameters.tensors
+        self.weight_bytes = sum(tensor.nbytes for tensor in self.weights)
         found = sites(config)
         self._lora = {site.key: LoraModule() for site in found.values()}
         specs = {layer.rope for layer in config.layers if layer.rope is not None}
         self._ropes = {spec: RopeTable(spec, device) for spec in specs}
-        self._embedding = tensors["embedding"]
-        self._head = tensors.get("head", self._embedding)
+        self._embedding = parameters.matrix("embedding")
+        self._head = self._embedding if config.tied else parameters.matrix("head")
         self.adaptable: Adaptable | None = Adaptable(found, self._lora, self._embedding, self._head)
-        self._norm = tensors["norm"]
+        norm = parameters.vector("norm")
+        assert norm is not None
+        self._norm = norm
         self._embedding_scale = _embedding_scale(config, dtype)
         self._layers = [
             build_layer(
                 config,
                 layer,
                 self._rope(layer.rope),
-                partial(_of_layer, tensors, i),
+                parameters.of_layer(i),
                 partial(_of_layer, self._lora, i),
             )
             for i, layer in enumerate(config.layers)
         ]
+        self.recorded = isinstance(self._embedding, PackedWeight) and all(
+            isinstance(layer.mlp, DenseMLP) for layer in self._layers
+        )  # whether steps without adapters run as a program
+        self._max_batch_tokens = max_batch_tokens
+        self._program: StepProgram | None = None
 
     def reserve(self, length: int) -> None:
         """Prepare for contexts of `length` tokens, so that no step has to grow a table."""
@@ -87,16 +103,32 @@ class Decoder:
     def forward(self, batch: Batch) -> torch.Tensor:
         """Write the new tokens' KV; return their final hidden states [T, hidden], normed."""
         self.reserve(batch.max_seqlen_k)
-        residual = functional.embedding(batch.input_ids, self._embedding)
-        if batch.segments is not None:
-            module = self._lora[EMBEDDING]
-            lora_embedding(residual, batch.input_ids, module, batch.segments)
-        if self._embedding_scale != 1.0:
-            residual = residual * self._embedding_scale
+        if batch.segments is None and self.recorded and LINEAR.choice(self.device.type) == "cpu":
+            return self.program(batch).run(batch)
+        residual = self._embed(batch)
         x: torch.Tensor | None = None
         for layer, cache in zip(self._layers, batch.kv_cache, strict=True):
             x = layer(x, residual, batch, cache)
         return enter(self.config, x, residual, self._norm)
+
+    def program(self, batch: Batch) -> StepProgram:
+        """What runs this batch in one call; recorded anew where the last one was for another
+        cache, or for index tensors that lie elsewhere."""
+        from inferd.engines.native.step_program import StepProgram  # needs the CPU's kernels
+
+        if self._program is None or not self._program.fits(batch):
+            self._program = None  # its buffers go before others come
+            capacity = max(self._max_batch_tokens, len(batch.input_ids))
+            self._program = StepProgram(
+                self.config,
+                self._embedding,
+                self._embedding_scale,
+                self._layers,
+                self._norm,
+                batch,
+                capacity,
+            )
+        return self._program
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor, segments: LoraSegments | None = None) -> torch.Tensor:
@@ -113,6 +145,15 @@ class Decoder:
             logits = torch.tanh(logits / self.config.logit_softcap) * self.config.logit_softcap
         return logits
 
+    def _embed(self, batch: Batch) -> torch.Tensor:
+        if batch.segments is None:
+            return embedding(batch.input_ids, self._embedding, self._embedding_scale)
+        residual = embedding(batch.input_ids, self._embedding)
+        lora_embedding(residual, batch.input_ids, self._lora[EMBEDDING], batch.segments)
+        if self._embedding_scale != 1.0:
+            scale(residual, self._embedding_scale)
+        return residual
+
     def _rope(self, spec: RopeSpec | None) -> RopeTable | None:
         return None if spec is None else self._ropes[spec]
 
@@ -124,6 +165,7 @@ def load_decoder(
     device: torch.device,
     on_progress: OnProgress,
     max_model_len: int | None = None,
+    max_batch_tokens: int = 1,
 ) -> Decoder:
     """Load a checkpoint: config.json and safetensors.
 
@@ -133,23 +175,31 @@ def load_decoder(
             float32.
         on_progress: called with (bytes read, bytes in all) after each tensor.
         max_model_len: the longest context that will be served, in tokens; see `parse_config`.
+        max_batch_tokens: see `Decoder`.
 
     Raises: StartError: `unsupported`, `not_found` or `bad_weights`, all but unreadable files
         before any weight is read.
     """
     config = parse_config(read_config(folder), max_model_len)
     dtype = dtype or checkpoint_dtype(config)
-    tensors = load(
+    kept = load(
         read_headers(folder),
         parameters(config),
-        store=TensorStore(dtype, device),
+        store=pick_store(dtype, device),
         ignored=is_ignored,
         on_progress=on_progress,
     )
-    decoder = Decoder(config, tensors, dtype=dtype, device=device)
+    decoder = Decoder(config, kept, dtype=dtype, device=device, max_batch_tokens=max_batch_tokens)
     if max_model_len is not None:
         decoder.reserve(max_model_len)
     return decoder
+
+
+def pick_store(dtype: torch.dtype, device: torch.device) -> Store:
+    """Packed weights where the CPU's kernels run."""
+    if device.type == "cpu" and library() is not None:
+        return PackedStore(dtype)
+    return TensorStore(dtype, device)
 
 
 def checkpoint_dtype(config: DecoderConfig) -> torch.dtype:
@@ -160,8 +210,8 @@ def checkpoint_dtype(config: DecoderConfig) -> torch.dtype:
     return DTYPES[name]
 
 
-def _of_layer(things: Mapping[str, T], layer: int, key: str) -> T | None:
-    return things.get(f"{layer}.{key}")
+def _of_layer(modules: Mapping[str, LoraModule], layer: int, key: str) -> LoraModule:
+    return modules[f"{layer}.{key}"]
 
 
 def _embedding_scale(config: DecoderConfig, dtype: torch.dtype) -> float:

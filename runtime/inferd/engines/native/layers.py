@@ -11,6 +11,7 @@ from inferd.engines.native.decoder_config import DecoderConfig, LayerSpec
 from inferd.engines.native.model import Batch
 from inferd.engines.native.moe import SparseMLP
 from inferd.engines.native.rope import RopeTable
+from inferd.engines.native.stores import Parameters, Weight
 from inferd_kernels.activation import Kind as Activation
 from inferd_kernels.activation import gated
 from inferd_kernels.attention import attention
@@ -31,9 +32,9 @@ class Attention:
     config: DecoderConfig
     window: int
     rope: RopeTable | None
-    qkv: torch.Tensor  # queries' rows, then keys', then values'
+    qkv: Weight  # queries' rows, then keys', then values'
     qkv_bias: torch.Tensor | None
-    o: torch.Tensor
+    o: Weight
     o_bias: torch.Tensor | None
     q_norm: torch.Tensor | None
     k_norm: torch.Tensor | None
@@ -87,9 +88,9 @@ class DenseMLP:
     """A gated MLP; `gate_up` is [2 * I, hidden], `down` [hidden, I]."""
 
     activation: Activation
-    gate_up: torch.Tensor
+    gate_up: Weight
     gate_up_bias: torch.Tensor | None
-    down: torch.Tensor
+    down: Weight
     down_bias: torch.Tensor | None
     gate_up_lora: LoraModule
     down_lora: LoraModule
@@ -139,7 +140,7 @@ class Layer:
 
 def _adapted(
     x: torch.Tensor,
-    weight: torch.Tensor,
+    weight: Weight,
     bias: torch.Tensor | None,
     module: LoraModule,
     segments: LoraSegments | None,
@@ -170,33 +171,26 @@ def build_layer(
     config: DecoderConfig,
     spec: LayerSpec,
     rope: RopeTable | None,
-    weight: Callable[[str], torch.Tensor | None],
-    lora_module: Callable[[str], LoraModule | None],
+    parameters: Parameters,
+    adapters: Callable[[str], LoraModule],
 ) -> Layer:
-    """A layer from its parameters and its adapters' modules, by their keys; where there is none,
-    `weight` and `lora_module` give None."""
-
-    def needed(key: str) -> torch.Tensor:
-        tensor = weight(key)
-        assert tensor is not None, key
-        return tensor
-
-    def adapters(key: str) -> LoraModule:
-        module = lora_module(key)
-        assert module is not None, key
-        return module
-
+    """A layer of these parameters; `adapters` gives what adapters add to its linear layers."""
     mlp: DenseMLP | SparseMLP
     if spec.moe is not None:
-        gate_up, down = needed("gate_up"), needed("down")
-        mlp = SparseMLP(spec.moe, config.activation, needed("router"), gate_up, down)
+        mlp = SparseMLP(
+            spec.moe,
+            config.activation,
+            parameters.matrix("router"),
+            parameters.experts("gate_up"),
+            parameters.experts("down"),
+        )
     else:
         mlp = DenseMLP(
             activation=config.activation,
-            gate_up=needed("gate_up"),
-            gate_up_bias=weight("gate_up_bias"),
-            down=needed("down"),
-            down_bias=weight("down_bias"),
+            gate_up=parameters.matrix("gate_up"),
+            gate_up_bias=parameters.vector("gate_up_bias"),
+            down=parameters.matrix("down"),
+            down_bias=parameters.vector("down_bias"),
             gate_up_lora=adapters("gate_up"),
             down_lora=adapters("down"),
         )
@@ -206,18 +200,18 @@ def build_layer(
             config=config,
             window=spec.window,
             rope=rope,
-            qkv=needed("qkv"),
-            qkv_bias=weight("qkv_bias"),
-            o=needed("o"),
-            o_bias=weight("o_bias"),
-            q_norm=weight("q_norm"),
-            k_norm=weight("k_norm"),
+            qkv=parameters.matrix("qkv"),
+            qkv_bias=parameters.vector("qkv_bias"),
+            o=parameters.matrix("o"),
+            o_bias=parameters.vector("o_bias"),
+            q_norm=parameters.vector("q_norm"),
+            k_norm=parameters.vector("k_norm"),
             qkv_lora=adapters("qkv"),
             o_lora=adapters("o"),
         ),
         mlp=mlp,
-        before_attention=weight("before_attention"),
-        after_attention=weight("after_attention"),
-        before_mlp=weight("before_mlp"),
-        after_mlp=weight("after_mlp"),
+        before_attention=parameters.vector("before_attention"),
+        after_attention=parameters.vector("after_attention"),
+        before_mlp=parameters.vector("before_mlp"),
+        after_mlp=parameters.vector("after_mlp"),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from inferd.engines.native.decoder_config import MoESpec
+from inferd.engines.native.stores import Experts, Weight
 from inferd_kernels.activation import Kind as Activation
 from inferd_kernels.activation import gated
 from inferd_kernels.linear import linear
@@ -15,13 +16,13 @@ from inferd_kernels.lora import LoraSegments
 
 @dataclass(frozen=True, slots=True)
 class SparseMLP:
-    """One layer's router [E, hidden] and experts [E, 2 * I, hidden], [E, hidden, I]."""
+    """One layer's router [E, hidden] and experts, each [2 * I, hidden] and [hidden, I]."""
 
     spec: MoESpec
     activation: Activation
-    router: torch.Tensor
-    gate_up: torch.Tensor
-    down: torch.Tensor
+    router: Weight
+    gate_up: Experts
+    down: Experts
 
     def __call__(self, x: torch.Tensor, _segments: LoraSegments | None) -> torch.Tensor:
         """[T, hidden] → [T, hidden]. No adapter changes experts.

@@ -94,6 +94,7 @@ def load_model(
             dtype=dtype,
             device=device,
             max_model_len=spec.max_model_len,
+            max_batch_tokens=spec.max_batch_tokens,
             on_progress=lambda done, total: on_progress(Progress("weights", done, total)),
         )
     from inferd.engines.native.fallback import load_fallback  # transformers is slow to import

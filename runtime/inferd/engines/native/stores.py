@@ -1,17 +1,23 @@
-"""How parameters are kept.
+"""How parameters are kept: as tensors, or packed for the CPU's kernels.
 
 A store gives each parameter a place that the loader fills from the first row to the last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 
 from inferd.engines.native.parameters import Param
+from inferd_kernels.linear.weight import PackedWeight
 
-Kept = torch.Tensor
+Weight = torch.Tensor | PackedWeight
+"""[out, in], as `linear` and `embedding` take it."""
+Experts = torch.Tensor | tuple[PackedWeight, ...]
+"""A weight for each expert."""
+Kept = torch.Tensor | PackedWeight | tuple[PackedWeight, ...]
 
 
 class Place(Protocol):
@@ -42,6 +48,25 @@ class TensorStore:
         return _TensorPlace(param, torch.empty(param.shape, dtype=dtype, device=self._device))
 
 
+class PackedStore:
+    """Matrices as the CPU's kernels read them, one by one where there are several (experts);
+    vectors as tensors."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._tensors = TensorStore(dtype, torch.device("cpu"))
+
+    def place(self, param: Param) -> Place:
+        if len(param.shape) == 1:
+            return self._tensors.place(param)
+        *several, rows, columns = param.shape
+        packed = tuple(
+            PackedWeight.empty(rows, columns, self._dtype)
+            for _ in range(several[0] if several else 1)
+        )
+        return _PackedPlace(packed, single=not several)
+
+
 class _TensorPlace:
     def __init__(self, param: Param, tensor: torch.Tensor) -> None:
         self._tensor = tensor
@@ -53,3 +78,59 @@ class _TensorPlace:
 
     def finish(self) -> torch.Tensor:
         return self._tensor.add_(self._offset) if self._offset else self._tensor
+
+
+class _PackedPlace:
+    def __init__(self, packed: tuple[PackedWeight, ...], *, single: bool) -> None:
+        self._packed = packed
+        self._single = single
+
+    def fill(self, row: int, part: torch.Tensor) -> None:
+        height = self._packed[0].shape[0]
+        while len(part):
+            which, first = divmod(row, height)
+            now = part[: height - first]
+            self._packed[which].fill(first, now.float() if now.dtype == torch.float64 else now)
+            row, part = row + len(now), part[len(now) :]
+
+    def finish(self) -> Kept:
+        return self._packed[0] if self._single else self._packed
+
+
+class Parameters:
+    """A model's parameters by key, each as what it must be."""
+
+    def __init__(self, kept: Mapping[str, Kept], prefix: str = "") -> None:
+        self._kept = kept
+        self._prefix = prefix
+
+    def of_layer(self, number: int) -> Parameters:
+        """Its parameters, by what follows the number in their keys."""
+        return Parameters(self._kept, f"{number}.")
+
+    def matrix(self, key: str) -> Weight:
+        found = self._kept[self._prefix + key]
+        assert not isinstance(found, tuple), key
+        return found
+
+    def experts(self, key: str) -> Experts:
+        found = self._kept[self._prefix + key]
+        assert not isinstance(found, PackedWeight), key
+        return found
+
+    def vector(self, key: str) -> torch.Tensor | None:
+        found = self._kept.get(self._prefix + key)
+        assert found is None or isinstance(found, torch.Tensor), key
+        return found
+
+    def __contains__(self, key: str) -> bool:
+        return self._prefix + key in self._kept
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """The memory that all of them are in."""
+        found: list[torch.Tensor] = []
+        for kept in self._kept.values():
+            for one in kept if isinstance(kept, tuple) else (kept,):
+                found += one.tensors if isinstance(one, PackedWeight) else [one]
+        return found

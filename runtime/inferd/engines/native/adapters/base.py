@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # a plan asks what can be adapted, and does without torch
     import torch
 
+    from inferd_kernels.linear.weight import PackedWeight
     from inferd_kernels.lora import LoraModule
 
 EMBEDDING, HEAD = "embedding", "head"
@@ -36,5 +37,5 @@ class Adaptable:
 
     sites: Sites
     modules: Mapping[str, LoraModule]  # our layers' slots, by `Site.key`
-    embedding: torch.Tensor  # its weights, [vocab, hidden]
-    head: torch.Tensor  # its weights; the embedding's where they are tied
+    embedding: torch.Tensor | PackedWeight  # its weights, [vocab, hidden]
+    head: torch.Tensor | PackedWeight  # its weights; the embedding's where they are tied

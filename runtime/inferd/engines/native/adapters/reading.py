@@ -27,6 +27,7 @@ from inferd.errors import StartError
 from inferd.messages import AdapterInfo
 from inferd.peft_files import MAX_HEADER, TENSORS
 from inferd.weights import TensorInfo, read_header
+from inferd_kernels.linear.weight import PackedWeight
 from inferd_kernels.lora import LoraPart, LoraWeights
 
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
@@ -185,14 +186,20 @@ def _check_copies(file: Any, headers: Mapping[str, TensorInfo], base: Adaptable)
                 raise unsupported(f"{name} {message}, are not supported")
 
 
-def _same(stored: Any, own: torch.Tensor) -> bool:
+def _same(stored: Any, own: torch.Tensor | PackedWeight) -> bool:
     rows = max(1, SLICE_BYTES // (own.shape[1] * 8))
     return all(
         torch.equal(
-            stored[begin : begin + rows].to(own.dtype), own[begin : begin + rows].detach().cpu()
+            stored[begin : begin + rows].to(own.dtype), _rows(own, slice(begin, begin + rows))
         )
-        for begin in range(0, len(own), rows)
+        for begin in range(0, own.shape[0], rows)
     )
+
+
+def _rows(weight: torch.Tensor | PackedWeight, rows: slice) -> torch.Tensor:
+    if isinstance(weight, torch.Tensor):
+        return weight[rows].detach().cpu()
+    return weight.unpack(rows)
 
 
 def _grouped(pairs: Iterable[_Pair]) -> dict[str, list[_Pair]]:
