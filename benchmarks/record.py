@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ def save(name: str, figures: dict[str, Any], code: Sequence[str]) -> Path:
     """
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"benchmark": name, "commit": _commit(code), "machine": _machine(), **figures}
+    record = {
+        "benchmark": name,
+        "commit": _commit(code),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
+        **figures,
+    }
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return path
 

@@ -1,4 +1,4 @@
-"""Compile the kernels ahead: `python -m inferd_kernels.cpu [LEVEL…|all]`. Quick where they are there.
+"""Compile the kernels ahead: `python -m inferd_kernels.cpu [LEVEL…|all]`; at once if they are kept.
 
 Without a level, for this processor's best one, or what INFERD_CPU_ISA names. Exits with 1, after a
 line that says why, where they cannot be had.

@@ -43,7 +43,7 @@ def usable(folder: Path) -> str:
 
 
 def trusted(folder: Path) -> bool:
-    """Whether it is a folder of this user's or root's, no link, that only its owner can write to."""
+    """Whether it is a folder, no link, of this user or root, whom alone it lets write."""
     try:
         status = folder.lstat()
     except OSError:

@@ -1,0 +1,1 @@
+"""Each operation against its reference and torch, beside what this machine can do."""
