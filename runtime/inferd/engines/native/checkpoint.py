@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from inferd.engines.native.compressed_tensors import Contents, contents
 from inferd.engines.native.parameters import Param, Source, bad_weights
-from inferd.engines.native.stores import Parameters, Store
+from inferd.engines.native.stores import Int8Rows, Parameters, Rows, Store
 from inferd.errors import StartError
 from inferd.weights import TensorInfo
 
@@ -44,17 +45,19 @@ def load(
     Raises: StartError(bad_weights) that names the tensors that are missing, unexpected or of a
         wrong shape, before anything is read; or the one that could not be read.
     """
+    found = contents(headers)
+    headers = found.headers
     chosen = {param.key: _choose(param, headers) for param in params}
-    _check(headers, [source for sources in chosen.values() for source in sources], ignored)
+    _check(found, [source for sources in chosen.values() for source in sources], ignored)
     names = [source.name for sources in chosen.values() for source in sources]
     total = sum(headers[name].num_bytes for name in names)
     done = 0
-    reader = _Reader(headers)
+    reader = Reader(found)
     kept = {}
     for param in params:
         place, row = store.place(param), 0
         for source in chosen[param.key]:
-            part = reader.read(source.name).reshape(-1, param.columns)
+            part = reader.rows(source.name, param.columns)
             place.fill(row, part)
             row += len(part)
             done += headers[source.name].num_bytes
@@ -63,15 +66,26 @@ def load(
     return Parameters(kept)
 
 
-class _Reader:
+class Reader:
     """Open files of a checkpoint, each mapped once."""
 
-    def __init__(self, headers: dict[str, TensorInfo]) -> None:
-        self._headers = headers
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
         self._files: dict[Path, Any] = {}
 
-    def read(self, name: str) -> torch.Tensor:
-        path = self._headers[name].file
+    def rows(self, name: str, columns: int) -> Rows:
+        """A tensor as a matrix, mapped if it is of floats."""
+        stored = self._contents.stored.get(name)
+        if stored is None:
+            return self._read(name, self._contents.headers[name].file).reshape(-1, columns)
+        q = self._read(stored.name, stored.file)
+        if stored.packed:
+            q = (q.view(torch.uint8) ^ 0x80).view(torch.int8)
+        scales = self._read(stored.scales, stored.scales_file)
+        columns = scales.shape[1] if scales.dim() == 2 else 1
+        return Int8Rows(q, scales.reshape(-1, columns).expand(len(q), -1))
+
+    def _read(self, name: str, path: Path) -> torch.Tensor:
         try:
             if path not in self._files:
                 self._files[path] = safe_open(path, framework="pt")
@@ -89,9 +103,8 @@ def _choose(param: Param, headers: dict[str, TensorInfo]) -> tuple[Source, ...]:
     return param.layouts[0]
 
 
-def _check(
-    headers: dict[str, TensorInfo], sources: Sequence[Source], ignored: Callable[[str], bool]
-) -> None:
+def _check(found: Contents, sources: Sequence[Source], ignored: Callable[[str], bool]) -> None:
+    headers = found.headers
     wanted = {source.name for source in sources}
     _refuse("are missing", (name for name in wanted if name not in headers))
     _refuse(
@@ -107,7 +120,8 @@ def _check(
         ),
     )
     for source in sources:
-        if (kind := headers[source.name].dtype) not in FLOATS:
+        kind = headers[source.name].dtype
+        if kind not in FLOATS and source.name not in found.stored:
             raise StartError(
                 "unsupported", f"{source.name} is stored as {kind}; only floats are supported"
             )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from inferd.engines.native.parameters import bad_weights
@@ -32,7 +33,9 @@ class Stored:
     """A quantised weight of a checkpoint: the tensors that hold its bytes and its scales."""
 
     name: str
+    file: Path
     scales: str
+    scales_file: Path
     shape: tuple[int, int]  # [out, in]
     group: int  # inputs that share a scale
     packed: bool
@@ -101,7 +104,8 @@ def contents(headers: Mapping[str, TensorInfo]) -> Contents:
         group = _group(scales, headers[scales], shape)
         size = data.num_bytes + headers[scales].num_bytes
         logical[f"{prefix}weight"] = replace(data, shape=shape, num_bytes=size)
-        stored[f"{prefix}weight"] = Stored(name, scales, shape, group, packed)
+        files = data.file, headers[scales].file
+        stored[f"{prefix}weight"] = Stored(name, files[0], scales, files[1], shape, group, packed)
     return Contents(logical, stored)
 
 

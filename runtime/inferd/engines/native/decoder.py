@@ -13,11 +13,13 @@ from inferd.engines.native.adapters.base import EMBEDDING, HEAD, Adaptable
 from inferd.engines.native.adapters.sites import sites
 from inferd.engines.native.architectures import parse_config
 from inferd.engines.native.checkpoint import OnProgress, load
+from inferd.engines.native.compressed_tensors import contents
 from inferd.engines.native.decoder_config import DecoderConfig, RopeSpec
 from inferd.engines.native.decoder_weights import is_ignored, parameters
 from inferd.engines.native.layers import DenseMLP, build_layer, enter
 from inferd.engines.native.model import Batch, KVSpec
 from inferd.engines.native.parameters import read_config, read_headers
+from inferd.engines.native.quantization import int8_groups
 from inferd.engines.native.rope import RopeTable
 from inferd.engines.native.stores import PackedStore, Parameters, Store, TensorStore
 from inferd.errors import StartError
@@ -166,6 +168,7 @@ def load_decoder(
     on_progress: OnProgress,
     max_model_len: int | None = None,
     max_batch_tokens: int = 1,
+    quantization: str = "auto",
 ) -> Decoder:
     """Load a checkpoint: config.json and safetensors.
 
@@ -176,16 +179,19 @@ def load_decoder(
         on_progress: called with (bytes read, bytes in all) after each tensor.
         max_model_len: the longest context that will be served, in tokens; see `parse_config`.
         max_batch_tokens: see `Decoder`.
+        quantization: as `EngineSpec.quantization`; whether it can be had is the caller's question.
 
     Raises: StartError: `unsupported`, `not_found` or `bad_weights`, all but unreadable files
         before any weight is read.
     """
     config = parse_config(read_config(folder), max_model_len)
     dtype = dtype or checkpoint_dtype(config)
+    headers, params = read_headers(folder), parameters(config)
+    groups = int8_groups(params, contents(headers).stored, quantization)
     kept = load(
-        read_headers(folder),
-        parameters(config),
-        store=pick_store(dtype, device),
+        headers,
+        params,
+        store=pick_store(dtype, device, groups),
         ignored=is_ignored,
         on_progress=on_progress,
     )
@@ -195,9 +201,16 @@ def load_decoder(
     return decoder
 
 
-def pick_store(dtype: torch.dtype, device: torch.device) -> Store:
-    """Packed weights where the CPU's kernels run."""
-    if device.type == "cpu" and library() is not None:
+def pick_store(dtype: torch.dtype, device: torch.device, groups: Mapping[str, int]) -> Store:
+    """Packed weights where the CPU's kernels run, those of `groups` in int8."""
+    kernels = device.type == "cpu" and library() is not None
+    if groups:
+        if not kernels:
+            raise StartError("unsupported", "int8 weights need a CPU and a C++ compiler")
+        from inferd.engines.native.int8_store import Int8Store
+
+        return Int8Store(dtype, groups)
+    if kernels:
         return PackedStore(dtype)
     return TensorStore(dtype, device)
 

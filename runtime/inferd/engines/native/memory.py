@@ -130,9 +130,15 @@ def given_budget(asked: int, free: int) -> Budget:
     return Budget(asked, free)
 
 
-def check_weights(folder: Path, dtype: NumberType | None, free: int) -> None:
-    """Raise StartError(out_of_memory) if the weights alone exceed `free` bytes of the device."""
-    needed = weight_bytes(folder, dtype)
+def check_weights(
+    folder: Path, dtype: NumberType | None, free: int, quantized: int | None = None
+) -> None:
+    """Raise StartError(out_of_memory) if the weights alone exceed `free` bytes of the device.
+
+    Args:
+        quantized: their bytes, where they are not kept in `dtype`.
+    """
+    needed = weight_bytes(folder, dtype) if quantized is None else quantized
     if needed <= free:
         return
     halved = weight_bytes(folder, NUMBER_TYPES["bfloat16"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 from inferd.engines.native.compressed_tensors import METHOD, Stored, check_scheme, section_of
@@ -62,7 +62,7 @@ def int8_groups(
     What the checkpoint holds so stays so. With `int8` asked for, the other matrices become so: of
     linear layers, embedding and head; never norms, biases and routers.
 
-    Raises StartError(unsupported) for mixtures of experts.
+    Raises StartError(unsupported) for groups of a size that the kernels do not take.
     """
     found = {}
     for param in params:
@@ -70,8 +70,6 @@ def int8_groups(
         own = [stored[name] for name in names & stored.keys()]
         if not own and (asked != INT8 or param.key.rpartition(".")[2] not in _MATRICES):
             continue
-        if len(param.shape) != 2:
-            raise StartError("unsupported", "int8 weights of mixtures of experts are not supported")
         group = gcd(GROUP, *(each.group for each in own if each.group < each.shape[1]))
         if group % 4:
             raise StartError("unsupported", f"{param.key}: groups of {group} int8 weights")
@@ -80,7 +78,7 @@ def int8_groups(
 
 
 def num_bytes(shape: Sequence[int], group: int) -> int:
-    """Of a weight [out, in] in int8, with its scales, as the kernels hold it."""
-    out, columns = shape
-    rows = -(-out // PANEL) * PANEL
+    """Of a weight [out, in] in int8, or [experts, out, in], as the kernels hold it with scales."""
+    *several, out, columns = shape
+    rows = prod(several) * -(-out // PANEL) * PANEL
     return rows * (-(-columns // 4) * 4 + 4 * -(-columns // group))

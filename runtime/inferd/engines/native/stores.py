@@ -6,6 +6,7 @@ A store gives each parameter a place that the loader fills from the first row to
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -20,10 +21,37 @@ Experts = torch.Tensor | tuple[PackedWeight, ...]
 Kept = torch.Tensor | PackedWeight | tuple[PackedWeight, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Int8Rows:
+    """Rows of a matrix as a checkpoint holds them in int8: [rows, in], and scales [rows, groups] of
+    as many inputs each."""
+
+    q: torch.Tensor
+    scales: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.q)
+
+    def __getitem__(self, rows: slice) -> Int8Rows:
+        return Int8Rows(self.q[rows], self.scales[rows])
+
+    def floats(self) -> torch.Tensor:
+        """What they mean, in float32."""
+        group = self.q.shape[1] // self.scales.shape[1]
+        return self.q.float() * self.scales.float().repeat_interleave(group, dim=1)
+
+
+Rows = torch.Tensor | Int8Rows
+
+
+def floats(part: Rows) -> torch.Tensor:
+    return part.floats() if isinstance(part, Int8Rows) else part
+
+
 class Place(Protocol):
     """One parameter while it is loaded."""
 
-    def fill(self, row: int, part: torch.Tensor) -> None:
+    def fill(self, row: int, part: Rows) -> None:
         """Put `part`, [rows, Param.columns] of any float type, at `row` and the rows after it."""
 
     def finish(self) -> Kept:
@@ -73,8 +101,8 @@ class _TensorPlace:
         self._rows = tensor.view(-1, param.columns)
         self._offset = param.offset
 
-    def fill(self, row: int, part: torch.Tensor) -> None:
-        self._rows[row : row + len(part)].copy_(part)
+    def fill(self, row: int, part: Rows) -> None:
+        self._rows[row : row + len(part)].copy_(floats(part))
 
     def finish(self) -> torch.Tensor:
         return self._tensor.add_(self._offset) if self._offset else self._tensor
@@ -85,7 +113,8 @@ class _PackedPlace:
         self._packed = packed
         self._single = single
 
-    def fill(self, row: int, part: torch.Tensor) -> None:
+    def fill(self, row: int, part: Rows) -> None:
+        part = floats(part)
         height = self._packed[0].shape[0]
         while len(part):
             which, first = divmod(row, height)
