@@ -1,4 +1,4 @@
-"""The sampler against brute force in plain Python, and its distribution against softmax."""
+"""Sampling against brute force in plain Python, and its distribution against softmax."""
 
 from __future__ import annotations
 
@@ -10,54 +10,25 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inferd_kernels.sampling import Adjustment, Draw, adjust, sample, score
-from inferd_kernels.sampling.chunks import row_chunks
-from inferd_kernels.sampling.noise import seed_tensor, streams, uniform
-from inferd_kernels.sampling.reference import keep_min_p, keep_top_k, keep_top_p
+from tests.kernels.sampling_cases import VOCAB, logits_of, python_gumbel
 
-VOCAB = 23
-MASK64 = (1 << 64) - 1
+pytestmark = pytest.mark.usefixtures("implementation")
 
-
-def logits_of(seed: int, rows: int = 1, vocab: int = VOCAB, scale: float = 2.0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(rows, vocab, generator=generator) * scale
+thoroughly = settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def softmax(row: list[float]) -> list[float]:
     top = max(row)
     weights = [math.exp(x - top) for x in row]
     return [w / sum(weights) for w in weights]
-
-
-def mix(z: int) -> int:
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK64
-    return z ^ (z >> 31)
-
-
-def python_gumbel(seed: int, position: int, token: int) -> float:
-    gamma = 0x9E3779B97F4A7C15
-    stream = mix((mix((seed + gamma) & MASK64) + (position + 1) * gamma) & MASK64)
-    bits = mix((stream + (token + 1) * gamma) & MASK64) >> 12
-    return -math.log(-math.log1p(-(bits + 0.5) / 2**52))
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
-def test_noise_is_the_documented_hash(seed: int) -> None:
-    signed = seed - 2**64 if seed >= 2**63 else seed
-    seeds = seed_tensor([seed], torch.device("cpu"))
-    assert seeds.tolist() == [signed]
-    noise = -(-(-uniform(streams(seeds, torch.tensor([7])), torch.arange(50))).log1p()).log()
-    assert noise.tolist() == pytest.approx([python_gumbel(seed, 7, t) for t in range(50)], abs=1e-9)
-
-
-def test_splitmix64_known_value() -> None:
-    # The first output of SplitMix64 seeded with 0, from Vigna's splitmix64.c.
-    assert mix(0x9E3779B97F4A7C15) == 0xE220A8397B1DCDAF
 
 
 def expected_token(row: list[float], draw: Draw) -> int:
@@ -93,7 +64,7 @@ draws = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@thoroughly
 @given(st.lists(draws, min_size=1, max_size=8), st.integers(0, 10_000))
 def test_a_batch_of_any_parameters_equals_brute_force(rows: list[Draw], seed: int) -> None:
     logits = logits_of(seed, len(rows))
@@ -159,30 +130,13 @@ def test_neighbouring_seeds_and_positions_are_independent() -> None:
         assert chi2 < 37.7  # 99.9 % quantile, 15 degrees of freedom
 
 
-def test_ties_at_a_border_stay() -> None:
-    x = torch.tensor([[0.0, -1.0, -1.0, -2.0]])
-    assert keep_top_k(x, [2]).tolist() == [[True, True, True, False]]
-    assert keep_top_p(x, [0.6]).tolist() == [[True, True, True, False]]
-    assert keep_min_p(x, [math.exp(-1.0) * 0.999]).tolist() == [[True, True, True, False]]
-
-
-def test_nucleus_larger_than_the_first_guess() -> None:
-    x = logits_of(2, 2, vocab=6000, scale=0.01)
-    x -= x.amax(-1, keepdim=True)
-    kept = keep_top_p(x, [0.8, 0.01]).sum(-1).tolist()
-    mass = (x.softmax(-1) * keep_top_p(x, [0.8, 0.01])).sum(-1)
-    assert 4500 < kept[0] < 4900
-    assert 40 < kept[1] < 70
-    assert torch.all(mass >= torch.tensor([0.8, 0.01]))
-
-
 def test_tiny_temperature_is_greedy_and_never_overflows() -> None:
     logits = logits_of(8, 2) * 1000
     tokens = sample(logits, [Draw(temperature=1e-30), Draw(temperature=1.1e-5)])
     assert tokens.tolist() == logits.argmax(-1).tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@thoroughly
 @given(st.data())
 def test_adjustments_equal_brute_force(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 5))
@@ -250,7 +204,6 @@ def test_scores_equal_brute_force() -> None:
 def test_long_rows_go_through_in_chunks() -> None:
     logits = logits_of(6, 5, vocab=150_000)
     draws = [Draw(seed=n) for n in range(5)]
-    assert len(list(row_chunks(logits))) == 5
     rows = [logits[n : n + 1] for n in range(5)]
     assert sample(logits, draws).tolist() == [
         int(sample(row, [draw])) for row, draw in zip(rows, draws, strict=True)
@@ -269,7 +222,7 @@ def test_top_larger_than_the_vocabulary() -> None:
     assert score(logits_of(0), torch.tensor([0]), 99).top_ids.shape == (1, VOCAB)
 
 
-@settings(max_examples=60, deadline=None)
+@thoroughly
 @given(
     vocab=st.integers(1, 100),
     rows=st.lists(st.one_of(st.none(), st.integers(0, 2**100 - 1)), min_size=1, max_size=4),
