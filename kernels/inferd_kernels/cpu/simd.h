@@ -57,12 +57,18 @@ inline f32v load(const f16* p) {
 
 inline void store(float* p, f32v x) { std::memcpy(p, &x, sizeof x); }
 
+// With AVX512-BF16, numbers below 1.2e-38 become 0.
 inline void store(bf16* p, f32v x) {
+#if defined(__AVX512BF16__)
+  const __m256bh narrow = _mm512_cvtneps_pbh((__m512)x);
+  std::memcpy(p, &narrow, sizeof narrow);
+#else
   const u32v wide = (u32v)x;
   const u32v rounded = (wide + 0x7fff + ((wide >> 16) & 1)) >> 16;
   const u32v nan = (wide >> 16) | 0x40;
   const u16v narrow = __builtin_convertvector((wide & 0x7fffffff) > 0x7f800000 ? nan : rounded, u16v);
   std::memcpy(p, &narrow, sizeof narrow);
+#endif
 }
 
 inline void store(f16* p, f32v x) {
@@ -189,15 +195,21 @@ constexpr float kLeastPower = -87.33654f;  // e^x is a denormal number or 0 belo
 
 // 0 below kLeastPower, infinity above 88.7, NaN for NaN.
 inline f32v exp(f32v x) {
-  const f32v low = splat(kLeastPower), high = splat(88.72283f);
+  const f32v low = splat(kLeastPower), high = splat(89.0f);
+#if defined(__AVX512F__)
+  const __m512 above = _mm512_max_ps((__m512)low, (__m512)x);  // x where it is NaN
+  const Power power = exp_parts((f32v)_mm512_min_ps((__m512)high, above));
+  const __mmask16 not_below = _mm512_cmp_ps_mask((__m512)x, (__m512)low, _CMP_NLT_UQ);
+  const __m512 n = _mm512_cvtepi32_ps((__m512i)power.exponent);
+  return (f32v)_mm512_maskz_scalef_ps(not_below, (__m512)power.mantissa, n);
+#else
   const Power power = exp_parts(x > high ? high : (x < low ? low : x));
   // In two halves: 2^128 alone is not a float32, though e^88.72 is.
   const i32v half = power.exponent >> 1;
   const f32v one = (f32v)((half + 127) << 23), two = (f32v)((power.exponent - half + 127) << 23);
-  f32v y = power.mantissa * one * two;
-  y = x > high ? splat(__builtin_inff()) : y;
-  y = x < low ? splat(0.0f) : y;
-  return x == x ? y : x;
+  const f32v y = power.mantissa * one * two;
+  return x < low ? f32v{} : x == x ? y : x;
+#endif
 }
 
 // The same for x <= 0 alone, in fewer instructions; something for NaN.
