@@ -1,0 +1,1 @@
+"""The same random weights through inferd and its peers, run by run in turns. See README.md."""
