@@ -27,6 +27,8 @@ class HashModel:
     """Implements `Model`; `forward`'s states are (a hash of the context, its fault)."""
 
     runner = "hash"
+    quantization = ""
+    quantization_loss = None
     architecture = "Hash"
     vocab_size = VOCAB
     max_position = 1000

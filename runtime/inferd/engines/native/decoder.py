@@ -19,10 +19,11 @@ from inferd.engines.native.decoder_weights import is_ignored, parameters
 from inferd.engines.native.layers import DenseMLP, build_layer, enter
 from inferd.engines.native.model import Batch, KVSpec
 from inferd.engines.native.parameters import read_config, read_headers
-from inferd.engines.native.quantization import int8_groups
+from inferd.engines.native.quantization import INT8, int8_groups
 from inferd.engines.native.rope import RopeTable
 from inferd.engines.native.stores import PackedStore, Parameters, Store, TensorStore
 from inferd.errors import StartError
+from inferd.messages import QuantizationLoss
 from inferd_kernels.cpu.library import library
 from inferd_kernels.elementwise import scale
 from inferd_kernels.embedding import embedding
@@ -69,6 +70,8 @@ class Decoder:
         self.kv_specs: tuple[KVSpec, ...] = config.kv_specs
         self.weights: Sequence[torch.Tensor] = parameters.tensors
         self.weight_bytes = sum(tensor.nbytes for tensor in self.weights)
+        self.quantization = ""
+        self.quantization_loss: QuantizationLoss | None = None
         found = sites(config)
         self._lora = {site.key: LoraModule() for site in found.values()}
         specs = {layer.rope for layer in config.layers if layer.rope is not None}
@@ -141,11 +144,7 @@ class Decoder:
         logits = linear_f32(hidden, self._head)
         if segments is not None:
             lora(logits, hidden, self._lora[HEAD], segments)
-        if self.config.logit_scale != 1.0:
-            logits = logits * self.config.logit_scale
-        if self.config.logit_softcap:
-            logits = torch.tanh(logits / self.config.logit_softcap) * self.config.logit_softcap
-        return logits
+        return finish_logits(self.config, logits)
 
     def _embed(self, batch: Batch) -> torch.Tensor:
         if batch.segments is None:
@@ -158,6 +157,15 @@ class Decoder:
 
     def _rope(self, spec: RopeSpec | None) -> RopeTable | None:
         return None if spec is None else self._ropes[spec]
+
+
+def finish_logits(config: DecoderConfig, logits: torch.Tensor) -> torch.Tensor:
+    """Scale and soft cap."""
+    if config.logit_scale != 1.0:
+        logits = logits * config.logit_scale
+    if config.logit_softcap:
+        logits = torch.tanh(logits / config.logit_softcap) * config.logit_softcap
+    return logits
 
 
 def load_decoder(
@@ -196,6 +204,7 @@ def load_decoder(
         on_progress=on_progress,
     )
     decoder = Decoder(config, kept, dtype=dtype, device=device, max_batch_tokens=max_batch_tokens)
+    decoder.quantization = INT8 if groups else ""
     if max_model_len is not None:
         decoder.reserve(max_model_len)
     return decoder

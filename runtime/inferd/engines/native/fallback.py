@@ -63,6 +63,8 @@ class TransformersModel:
     """
 
     runner = "transformers"
+    quantization = ""
+    quantization_loss = None
 
     def __init__(self, causal: Causal, kv_specs: tuple[KVSpec, ...], max_position: int) -> None:
         self.architecture = type(causal).__name__

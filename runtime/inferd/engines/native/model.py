@@ -13,6 +13,7 @@ import torch
 
 from inferd.engines.native.adapters.base import Adaptable
 from inferd.engines.native.kv_spec import KVSpec as KVSpec
+from inferd.messages import QuantizationLoss
 from inferd_kernels.lora import LoraSegments
 
 
@@ -70,6 +71,14 @@ class Model(Protocol):
     @property
     def weights(self) -> Sequence[torch.Tensor]:
         """All of its weights on the device; whoever moves one changes its `data` in place."""
+
+    @property
+    def quantization(self) -> str:
+        """`int8`; empty where weights are in `dtype`."""
+
+    @property
+    def quantization_loss(self) -> QuantizationLoss | None:
+        """What that costs; None where it was not measured."""
 
     @property
     def adaptable(self) -> Adaptable | None:

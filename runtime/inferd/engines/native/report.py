@@ -72,6 +72,8 @@ def describe(model: Model, config: SchedulerConfig, load_s: float, max_rank: int
         load_s=load_s,
         max_adapters=config.max_adapters,
         max_adapter_rank=max_rank,
+        quantization=model.quantization,
+        quantization_loss=model.quantization_loss,
     )
 
 

@@ -32,7 +32,7 @@ class Int8Rows:
     def __len__(self) -> int:
         return len(self.q)
 
-    def __getitem__(self, rows: slice) -> Int8Rows:
+    def __getitem__(self, rows: slice | torch.Tensor) -> Int8Rows:
         return Int8Rows(self.q[rows], self.scales[rows])
 
     def floats(self) -> torch.Tensor:
