@@ -1,0 +1,72 @@
+"""A step's choice of tokens: health, adjustments, draws and logprobs, in one call.
+
+Logits lie where the operation before has left them: in the last cache, up to about 20 MB. They are
+normal with a standard deviation of 3, of which softmax spreads most of its mass over 1500 tokens:
+more than language models do as a rule, so filters that keep few are faster on theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from benchmarks.kernels.case import Case
+from inferd_kernels.sampling import Adjustment, Draw, Row, Want, choose
+
+TESTS = ("tests/kernels/test_sampling.py", "tests/kernels/test_sampling_cpu.py")
+VOCABULARIES = (4096, 32_000, 151_936)
+ROWS = (1, 32, 64)
+SLOW = 6_000_000  # logits: of more, the reference takes too long
+
+KINDS: dict[str, tuple[Draw, Want | None]] = {
+    "greedy": (Draw(temperature=0.0), None),
+    "greedy, logprobs 5": (Draw(temperature=0.0), Want(5)),
+    "temperature": (Draw(temperature=0.7), None),
+    "top_p 0.9": (Draw(temperature=0.7, top_p=0.9), None),
+    "top_p 0.9, logprobs 5": (Draw(temperature=0.7, top_p=0.9), Want(5)),
+    "top_k 50": (Draw(temperature=0.7, top_k=50), None),
+    "penalties": (Draw(temperature=0.7, top_k=50), None),
+}
+
+
+def cases() -> Iterator[Case]:
+    for vocab in VOCABULARIES:
+        for rows in ROWS:
+            logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(1)) * 3
+            for kind in KINDS:
+                yield _case(logits, kind)
+
+
+def _case(logits: torch.Tensor, kind: str) -> Case:
+    count, vocab = logits.shape
+    draw, want = KINDS[kind]
+    change = _penalties(vocab) if kind == "penalties" else None
+    rows = [
+        Row(
+            Draw(draw.temperature, draw.top_k, draw.top_p, draw.min_p, seed=n, position=100),
+            want,
+            change,
+        )
+        for n in range(count)
+    ]
+    by_torch = {
+        "greedy": lambda: logits.argmax(-1),
+        "temperature": lambda: torch.multinomial((logits / 0.7).softmax(-1), 1),
+    }
+    return Case(
+        f"{count} x {vocab} {kind}",
+        lambda: choose(logits, rows),
+        bytes=logits.nbytes,
+        torch=by_torch.get(kind),
+        reference=logits.numel() < SLOW,
+    )
+
+
+def _penalties(vocab: int) -> Adjustment:
+    """Of a thousand tokens seen."""
+    seen = np.random.default_rng(0).permutation(vocab)[:1000].astype(np.int64)
+    return Adjustment(
+        seen_ids=seen, seen_counts=np.ones(len(seen), np.int64), repetition=1.1, presence=0.5
+    )
