@@ -3,124 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import accumulate
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from inferd_kernels import layout
 from inferd_kernels.attention import attention
 from inferd_kernels.attention import reference as attention_reference
+from tests.kernels.paged import Paged, paged
 
-pytestmark = pytest.mark.usefixtures("implementation")
+pytestmark = pytest.mark.usefixtures("implementation", "poisoned_memory")
 
 ATOL = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory() -> Iterator[None]:
-    """Fresh memory is NaN, so that a row nobody wrote cannot pass for a result."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@dataclass
-class Paged:
-    """Sequences of random KV in a cache whose every other slot is NaN."""
-
-    q: torch.Tensor
-    keys: list[torch.Tensor]
-    values: list[torch.Tensor]
-    sizes: list[int]
-    k_cache: torch.Tensor
-    v_cache: torch.Tensor
-    block_tables: torch.Tensor
-
-    def run(self, *, scale: float = 0.3, window: int = 0, softcap: float = 0.0) -> torch.Tensor:
-        lens = [len(keys) for keys in self.keys]
-        return attention(
-            self.q,
-            self.k_cache,
-            self.v_cache,
-            self.block_tables,
-            torch.tensor([0, *accumulate(self.sizes)], dtype=torch.int32),
-            torch.tensor(lens, dtype=torch.int32),
-            max_seqlen_q=max(self.sizes),
-            max_seqlen_k=max(lens),
-            scale=scale,
-            window=window,
-            softcap=softcap,
-        )
-
-    def expected(
-        self, *, scale: float = 0.3, window: int = 0, softcap: float = 0.0
-    ) -> torch.Tensor:
-        """Row by row, head by head, in float64."""
-        out, row = torch.empty(self.q.shape, dtype=torch.float64), 0
-        groups = self.q.shape[1] // self.k_cache.shape[2]
-        for keys, values, size in zip(self.keys, self.values, self.sizes, strict=True):
-            for position in range(len(keys) - size, len(keys)):
-                first = max(0, position - window + 1) if window else 0
-                for head in range(self.q.shape[1]):
-                    seen = slice(first, position + 1)
-                    scores = keys[seen, head // groups].double() @ self.q[row, head].double()
-                    scores = scores * scale
-                    if softcap:
-                        scores = softcap * torch.tanh(scores / softcap)
-                    shares = torch.softmax(scores, dim=0)
-                    out[row, head] = shares @ values[seen, head // groups].double()
-                row += 1
-        return out
-
-
-def paged(
-    lengths: list[tuple[int, int]],
-    *,
-    heads: int = 6,
-    kv_heads: int = 3,
-    head_dim: int = 10,
-    block_size: int = 4,
-    dtype: torch.dtype = torch.float32,
-) -> Paged:
-    """`lengths`: per sequence (new tokens, context with them)."""
-    generator = torch.Generator().manual_seed(len(lengths))
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator).to(dtype)
-
-    tables = [-(-context // block_size) for _, context in lengths]
-    num_blocks = sum(tables) + 3
-    k_cache, v_cache = layout.allocate(
-        num_blocks, block_size, kv_heads, head_dim, dtype=dtype, device=CPU
-    )
-    k_cache.fill_(torch.nan)
-    v_cache.fill_(torch.nan)
-    free: list[int] = torch.randperm(num_blocks, generator=generator).tolist()
-    block_tables = torch.zeros(len(lengths), max(tables), dtype=torch.int32)
-    keys, values = [], []
-    for b, (_, context) in enumerate(lengths):
-        table = torch.tensor([free.pop() for _ in range(tables[b])], dtype=torch.int32)
-        block_tables[b, : len(table)] = table
-        keys.append(normal(context, kv_heads, head_dim))
-        values.append(normal(context, kv_heads, head_dim))
-        slots = layout.slots(table, torch.arange(context), block_size)
-        layout.flat(k_cache)[slots] = keys[-1]
-        layout.flat(v_cache)[slots] = values[-1]
-    sizes = [new for new, _ in lengths]
-    return Paged(
-        q=normal(sum(sizes), heads, head_dim),
-        keys=keys,
-        values=values,
-        sizes=sizes,
-        k_cache=k_cache,
-        v_cache=v_cache,
-        block_tables=block_tables,
-    )
-
 
 BATCHES = {
     "one token": [(1, 1)],
@@ -223,3 +118,55 @@ def test_queries_may_be_a_view_of_a_fused_projection() -> None:
     wide[:, 0] = case.q
     case.q = wide[:, 0]
     torch.testing.assert_close(case.run().double(), case.expected(), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("head_dim", [1, 16, 32, 40, 64, 80, 96, 128, 256])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_head_dims(head_dim: int, dtype: torch.dtype) -> None:
+    case = paged([(1, 40), (19, 70)], heads=4, kv_heads=2, head_dim=head_dim, dtype=dtype)
+    expected = case.expected(scale=head_dim**-0.5)
+    error = 2e-6 if dtype == torch.float32 else 3e-2
+    torch.testing.assert_close(
+        case.run(scale=head_dim**-0.5).double(), expected, atol=error, rtol=0
+    )
+
+
+@pytest.mark.parametrize("block_size", [1, 3, 16, 32, 64])
+def test_block_sizes_and_long_contexts(block_size: int) -> None:
+    lengths = [(1, 530), (40, 300), (1, 256), (1, 257), (3, 514)]
+    case = paged(lengths, heads=4, kv_heads=1, head_dim=8, block_size=block_size)
+    torch.testing.assert_close(case.run().double(), case.expected(), atol=2e-6, rtol=0)
+
+
+def test_scores_far_apart_and_far_from_zero() -> None:
+    case = paged([(1, 300), (20, 40)], head_dim=16)
+    torch.testing.assert_close(
+        case.run(scale=40.0).double(), case.expected(scale=40.0), atol=2e-4, rtol=0
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Paged, dict[str, float]]:
+    rows = st.integers(0, 40).flatmap(lambda m: st.tuples(st.just(m), st.integers(max(m, 1), 90)))
+    lengths = draw(
+        st.lists(rows, min_size=1, max_size=4).filter(lambda all: any(m for m, _ in all))
+    )
+    kv_heads, group = draw(st.integers(1, 3)), draw(st.integers(1, 8))
+    case = paged(
+        lengths,
+        heads=kv_heads * group,
+        kv_heads=kv_heads,
+        head_dim=draw(st.integers(1, 70)),
+        block_size=draw(st.integers(1, 33)),
+    )
+    window, softcap = draw(st.sampled_from([0, 1, 3, 17, 64])), draw(st.sampled_from([0.0, 5.0]))
+    return case, {"window": window, "softcap": softcap}
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases())
+def test_any_shape(case: tuple[Paged, dict[str, float]]) -> None:
+    batch, options = case
+    out = batch.run(**options)  # type: ignore[arg-type]
+    expected = batch.expected(**options)  # type: ignore[arg-type]
+    torch.testing.assert_close(out.double(), expected, atol=5e-6, rtol=0)

@@ -128,8 +128,8 @@ class Attend {
         for (int64_t g = 0; g < group_; ++g) f(i++, row, h * group_ + g);
   }
 
-  // Of the chunk's positions, counted from its first one: the first that a row of the tile sees, and
-  // the one behind its last.
+  // Of the chunk's positions, counted from its first one: the first that a row of the tile sees,
+  // and the one behind its last.
   int64_t low(int64_t row) const {
     if (args_.window == 0) return 0;
     return std::clamp<int64_t>(tile_.position + row - args_.window + 1 - base_, 0, kChunk);
@@ -164,8 +164,8 @@ class Attend {
     fill_vectors(keys_, begin, end);
   }
 
-  // Those beside positions begin … end - 1 in their vectors become the nearest one, so that only the
-  // sequence's own slots are read.
+  // Those beside positions begin … end - 1 in their vectors become the nearest one, so that only
+  // the sequence's own slots are read.
   template <class K>
   static void fill_vectors(K* keys, int64_t begin, int64_t end) {
     for (int64_t i = begin / kLanes * kLanes; i < begin; ++i) keys[i] = keys[begin];
@@ -187,30 +187,18 @@ class Attend {
   void see_in_place(int64_t begin, int64_t end) {
     const int64_t aligned = begin / kLanes * kLanes;
     for (int64_t k = aligned; k < end; k += kLanes) {
-      fetch(keys_, k + kLanes, std::min(k + 2 * kLanes, end));
       for (int64_t h = 0; h < tile_.kv_heads; ++h)
         score(queries_ + h * group_ * width_, group_, keys_ + k, h * width_,
               scores_ + h * group_ * kChunk + k);
     }
-    fetch(values_, begin, std::min(begin + kLanes, end));
     for (int64_t i = 0; i < queries(); ++i)
       block_seen_[i] = weigh(scores_ + i * kChunk, begin, end, args_.scale, args_.softcap);
     std::fill_n(block_out_, queries() * width_, 0.0f);
     for (int64_t k = begin; k < end; k += kLanes) {
-      fetch(values_, k + kLanes, std::min(k + 2 * kLanes, end));
-      for (int64_t h = 0; h < tile_.kv_heads; ++h) {
-        const int64_t i = h * group_;
-        add_same(i, group_, k, std::min(k + kLanes, end), values_, h * width_);
-      }
+      for (int64_t h = 0; h < tile_.kv_heads; ++h)
+        add_same(h * group_, group_, k, std::min(k + kLanes, end), values_, h * width_);
     }
     merge_chunk(block_seen_, block_out_);
-  }
-
-  void fetch(const T* const* rows, int64_t begin, int64_t end) const {
-    const int64_t bytes = tile_.kv_heads * width_ * static_cast<int64_t>(sizeof(T));
-    for (int64_t i = begin; i < end; ++i)
-      for (int64_t k = 0; k < bytes; k += 64)
-        __builtin_prefetch(reinterpret_cast<const char*>(rows[i]) + k, 0, 2);
   }
 
   // Some of a kv head's queries, from `first` on, against the copied chunk.

@@ -32,7 +32,8 @@ void run_part(const Plan& plan, int64_t part, const Records& records, Attend<T>&
   attend.begin(tile);
   if (sequence.split) {
     attend.chunk(first + unit);
-    attend.save(records.seen(sequence.first_record + part), records.out(sequence.first_record + part));
+    const int64_t record = sequence.first_record + part;
+    attend.save(records.seen(record), records.out(record));
     return;
   }
   for (int64_t c = first; c * kChunk < tile.position + tile.rows; ++c) attend.chunk(c);
@@ -63,7 +64,7 @@ void attention_of(const AttentionArgs& args, Team& team) {
   if (plan.records() > 0) records.data = team.shared<float>(plan.records() * records.size());
 
   const int64_t fair = plan.parts() / (team.size() * kPartsPerThread);
-  const int64_t keys = batch.max_seqlen_k * plan.row_heads();
+  const int64_t keys = std::max<int64_t>(1, batch.max_seqlen_k * plan.row_heads());
   const int64_t grain = std::max<int64_t>(1, std::min(kPartKeys / keys, fair));
   team.each(plan.parts(), grain, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) run_part(plan, part, records, attend);

@@ -65,7 +65,8 @@ def attention(
     heads, head_dim = q.shape[1:]
     if q.stride(2) != 1 or q.stride(1) != head_dim:
         q = q.contiguous()
-    assert k_cache.is_contiguous() and v_cache.is_contiguous(), "a cache is contiguous"
+    assert k_cache.is_contiguous(), "a cache is contiguous"
+    assert v_cache.is_contiguous(), "a cache is contiguous"
     assert block_tables.dtype == cu_seqlens_q.dtype == seq_lens.dtype == torch.int32
     out = torch.empty(q.shape, dtype=q.dtype)
     batch = AttentionBatch(

@@ -34,7 +34,8 @@ class Plan {
     const int64_t wanted = threads * kPartsPerThread;
     const int64_t group = args.heads / args.kv_heads;
     const int64_t most = std::max<int64_t>(1, kRowQueries / group);
-    row_heads_ = std::clamp<int64_t>(args.kv_heads * work / wanted, 1, std::min(most, args.kv_heads));
+    row_heads_ = std::clamp<int64_t>(args.kv_heads * work / wanted, 1,
+                                     std::min(most, args.kv_heads));
     const int64_t share = work * row_sets() / wanted;
     for (int64_t b = 0; b < batch_.num_seqs; ++b) {
       const bool split = rows(b) == 1 && chunks(b) > 1 && chunks(b) > share;
