@@ -33,8 +33,9 @@ class Place:
         file = self.checkpoint.with_name(f"{self.checkpoint.name}.{kind}.gguf")
         if not file.exists():
             unfinished = file.with_suffix(".part")
-            writer = [self.python("llama"), "-m", "benchmarks.peers.runners.write_gguf"]
-            subprocess.run([*writer, self.checkpoint, unfinished, kind], cwd=ROOT, check=True)
+            writer = [str(self.python("llama")), "-m", "benchmarks.peers.runners.write_gguf"]
+            arguments = [str(self.checkpoint), str(unfinished), kind]
+            subprocess.run([*writer, *arguments], cwd=ROOT, check=True)
             unfinished.rename(file)
         return file
 

@@ -7,7 +7,7 @@ of random prompts and of ours' own greedy continuations of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from benchmarks.peers.process import Runner

@@ -112,7 +112,12 @@ def serve(make: Callable[[], Subject], more: Mapping[str, Command] | None = None
         loaded = time.perf_counter() - began
         subject.prefill([prompt(subject.vocabulary, 16, seed=1)])
         ready = {"loaded_s": loaded, "first_token_s": time.perf_counter() - began}
-        commands = {"decode": decode, "prefill": prefill, "score": score, **(more or {})}
+        commands: dict[str, Command] = {
+            "decode": decode,
+            "prefill": prefill,
+            "score": score,
+            **(more or {}),
+        }
         bound = {name: partial(command, subject) for name, command in commands.items()}
         answer(out, ready | subject.describe(), bound)
 

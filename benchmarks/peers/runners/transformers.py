@@ -19,9 +19,9 @@ from benchmarks.peers.runners.loop import Ids, Window, serve
 
 class Transformers:
     def __init__(self, folder: str, dtype: str, attention: str) -> None:
-        self._model = AutoModelForCausalLM.from_pretrained(
+        self._model = AutoModelForCausalLM.from_pretrained(  # in evaluation mode
             folder, dtype=getattr(torch, dtype), attn_implementation=attention
-        ).eval()
+        )
         self.vocabulary: int = self._model.config.vocab_size
         self._settings = {"dtype": dtype, "attention": attention, "cache": "dynamic"}
         self._caches: dict[int, tuple[DynamicCache, torch.Tensor]] = {}
