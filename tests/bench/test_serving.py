@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from inferd.bench.errors import BenchError
@@ -11,10 +13,8 @@ from inferd.bench.serving import Report, details, max_running, report
 from tests.bench.records import record
 
 
-def made(*records: Record, cpu: float = 0.1, **options: object) -> Report:
-    objectives = options.pop("objectives", {})
-    assert isinstance(objectives, dict)
-    return report(records, client_cpu_s=cpu, objectives=objectives, **options)  # type: ignore[arg-type]
+def made(*records: Record, cpu: float = 0.1, **options: Any) -> Report:
+    return report(records, client_cpu_s=cpu, **{"objectives": {}, **options})
 
 
 def test_rates_are_over_the_time_from_the_first_schedule_to_the_last_end() -> None:
@@ -131,7 +131,7 @@ def test_how_many_ran_at_once() -> None:
     assert max_running(records) == 2
 
 
-def warnings(*records: Record, **options: object) -> str:
+def warnings(*records: Record, **options: Any) -> str:
     return " ".join(made(*records, **options).warnings)
 
 

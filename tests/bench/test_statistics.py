@@ -25,7 +25,7 @@ def test_a_summary() -> None:
     assert summary.count == 4
     assert (summary.min, summary.max, summary.mean) == (1.0, 10.0, 4.0)
     assert summary.std == pytest.approx(math.sqrt(12.5))
-    assert summary.percentiles == ((50.0, 2.5), (90.0, pytest.approx(7.9)), (100.0, 10.0))
+    assert dict(summary.percentiles) == pytest.approx({50.0: 2.5, 90.0: 7.9, 100.0: 10.0})
     assert summary.median == 2.5
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from inferd.bench.startup import Startup
 from inferd.bench.statistics import Summary
 
 NAMES = {
-    "ttft": "Time to first token (ms)",
-    "tpot": "Time per output token (ms)",
-    "itl": "Inter-token latency (ms)",
-    "e2el": "End-to-end latency (ms)",
-    "ttft_scheduled": "… from schedule (ms)",
-    "e2el_scheduled": "… from schedule (ms)",
+    "ttft": "TTFT (ms)",
+    "ttft_scheduled": "TTFT from schedule (ms)",
+    "tpot": "TPOT (ms)",
+    "itl": "ITL (ms)",
+    "e2el": "E2EL (ms)",
+    "e2el_scheduled": "E2EL from schedule (ms)",
 }
 
 Row = tuple[str, str]
@@ -39,7 +39,8 @@ def save(path: Path, benchmark: str, config: Mapping[str, Any], results: Any, **
         "results": results,
     }
     plain = msgspec.to_builtins(record, enc_hook=str)
-    path.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n")
 
 
 def show_serving(
@@ -47,23 +48,19 @@ def show_serving(
 ) -> None:
     """Print what `bench serve` found; `from schedule` only where a schedule was kept."""
     _show_rows(console, "Serving benchmark", _serving_rows(report))
-    wanted = [name for name in report.latencies if name.partition("_")[0] in set(metrics)]
-    if not open_loop:
-        wanted = [name for name in wanted if "_" not in name]
-    order = [name for base in NAMES for name in wanted if name == base]
-    _show_summaries(console, {NAMES[name]: report.latencies[name] for name in _paired(order)}, 1000)
+    bases = set(metrics)
+    latencies = {
+        label: report.latencies[name]
+        for name, label in NAMES.items()
+        if name.partition("_")[0] in bases and (open_loop or "_" not in name)
+    }
+    _show_summaries(console, latencies, 1000)
     for kind, number in report.errors.items():
         console.print(f"[red]{number} failed[/]: {kind}: ", end="")
         console.print(report.error_messages[kind], markup=False, highlight=False)
     for warning in report.warnings:
         console.print("[yellow]Warning[/]: ", end="")
         console.print(warning, markup=False, highlight=False)
-
-
-def _paired(names: Sequence[str]) -> list[str]:
-    """Each metric before its own `…_scheduled`."""
-    plain = [name for name in names if "_" not in name]
-    return [each for name in plain for each in (name, f"{name}_scheduled") if each in names]
 
 
 def _serving_rows(report: Report) -> Iterable[Row]:
@@ -80,7 +77,7 @@ def _serving_rows(report: Report) -> Iterable[Row]:
     yield "Output token throughput (tok/s)", f"{report.output_throughput:.2f}"
     yield "Total token throughput (tok/s)", f"{report.total_token_throughput:.2f}"
     share, rate = client.cpu_share, client.tokens_per_cpu_s
-    yield "Client's processor", f"{share:.0%} of a core, {rate:.0f} tokens per second of it"
+    yield "Client's processor", f"{share:.0%} of a core, {rate:.0f} tok/s of it"
     if client.late.count:
         p99 = dict(client.late.percentiles).get(99.0, client.late.max)
         yield "Client's lateness (ms)", f"P99 {1000 * p99:.2f}, max {1000 * client.late.max:.2f}"
@@ -136,7 +133,7 @@ def _show_rows(console: Console, title: str, rows: Iterable[Row]) -> None:
 def _show_summaries(console: Console, summaries: Mapping[str, Summary], scale: float) -> None:
     percents = [percent for percent, _ in next(iter(summaries.values())).percentiles]
     table = Table()
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in ("mean", *(f"P{percent:g}" for percent in percents), "max"):
         table.add_column(name, justify="right")
     for name, each in summaries.items():

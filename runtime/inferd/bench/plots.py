@@ -11,41 +11,30 @@ from inferd.bench.svg import Chart, Points, draw
 _POINTS = 400  # of a line at most
 
 
-def plot(records: Sequence[Record], caption: str) -> str:
-    """SVG. The distributions are of requests that ended well; throughput is of all that arrived."""
+def plot(records: Sequence[Record], caption: str, *, open_loop: bool) -> str:
+    """SVG. The distributions are of requests that ended well; throughput is of all that arrived.
+
+    Args:
+        open_loop: there was a schedule, from which latencies are shown as well.
+    """
     good = [record for record in records if record.ok]
-    return draw(
-        [
-            Chart(
-                "Time to first token",
-                "ms",
-                "% of requests",
-                {
-                    "from sending": cumulative(record.ttft for record in good),
-                    "from schedule": cumulative(record.wait + record.ttft for record in good),
-                },
-            ),
-            Chart(
-                "Inter-token latency",
-                "ms",
-                "% of gaps",
-                {
-                    "itl": cumulative(gap for record in good for gap in record.itl),
-                },
-            ),
-            Chart(
-                "End-to-end latency",
-                "ms",
-                "% of requests",
-                {
-                    "from sending": cumulative(record.e2el for record in good),
-                    "from schedule": cumulative(record.wait + record.e2el for record in good),
-                },
-            ),
-            Chart("Throughput", "s", "events/s", {"events": throughput(records)}),
-        ],
-        caption,
-    )
+    waits = {"from sending": 0, "from schedule": 1} if open_loop else {"from sending": 0}
+    ttft = {
+        name: cumulative(record.ttft + counts * record.wait for record in good)
+        for name, counts in waits.items()
+    }
+    e2el = {
+        name: cumulative(record.e2el + counts * record.wait for record in good)
+        for name, counts in waits.items()
+    }
+    itl = cumulative(gap for record in good for gap in record.itl)
+    charts = [
+        Chart("Time to first token", "ms", "% of requests", ttft),
+        Chart("Inter-token latency", "ms", "% of gaps", {"itl": itl}),
+        Chart("End-to-end latency", "ms", "% of requests", e2el),
+        Chart("Throughput", "s", "events/s", {"events": throughput(records)}),
+    ]
+    return draw(charts, caption)
 
 
 def cumulative(values: Iterable[float]) -> Points:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,18 +20,17 @@ from inferd.bench.serving import Report, report
 from inferd.bench.statistics import PERCENTILES
 from inferd.bench.transport import Broken, Server, Transport
 from inferd.bench.workload import (
+    WORDS,
     Lengths,
     Prompt,
     Tokenization,
     file_prompts,
     random_prompts,
-    words,
 )
 
 DEFAULT_PROMPTS = 100
 
 _PATIENCE_S = 30.0  # for what is no completion
-_FEW, _MANY = 8, 72  # words of the two prompts that tell how a server counts
 
 
 @dataclass(frozen=True)
@@ -190,24 +188,23 @@ async def _prompts(plan: Plan, sender: Sender) -> tuple[Tokenization | None, lis
     if plan.dataset_path is not None:
         prompts = file_prompts(plan.dataset_path, plan.num_prompts, plan.lengths.output_len)
         return None, prompts
-    tokenization = await learn(sender, plan.seed)
+    tokenization = await learn(sender)
     count = DEFAULT_PROMPTS if plan.num_prompts is None else plan.num_prompts
     return tokenization, random_prompts(count, plan.lengths, tokenization, plan.seed)
 
 
-async def learn(sender: Sender, seed: int) -> Tokenization:
-    """How the server counts, by two prompts of its own usage. Raises BenchError."""
-    chance = random.Random(~seed)
-    counted = []
-    for count in (_FEW, _MANY):
-        record = await _accepted(sender, Prompt(words(count, chance), output_len=1))
+async def learn(sender: Sender) -> Tokenization:
+    """How the server counts words, by the usage of two requests. Raises BenchError."""
+    counts = []
+    for times in (1, 2):
+        record = await _accepted(sender, Prompt(" ".join(WORDS * times), output_len=1))
         if record.prompt_tokens is None:
             raise BenchError(
                 "the server tells no usage, so prompts of a given length cannot be made; "
                 "give them with --dataset-path"
             )
-        counted.append((count, record.prompt_tokens))
-    return Tokenization.measured(*counted)
+        counts.append(record.prompt_tokens)
+    return Tokenization.measured(*counts)
 
 
 async def _accepted(sender: Sender, prompt: Prompt) -> Record:

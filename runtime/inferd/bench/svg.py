@@ -10,7 +10,7 @@ from html import escape
 WIDTH, HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 34, 46
 _COLOURS = ("#0b62a4", "#c0392b", "#1e8449", "#8e44ad", "#b9770e")
-_STYLE = "font-family:system-ui,sans-serif;font-size:11px;fill:#333"
+_FONT = 'font-family="system-ui,sans-serif" font-size="11" fill="#333"'
 
 Points = Sequence[tuple[float, float]]
 
@@ -34,7 +34,7 @@ def draw(charts: Sequence[Chart], caption: str) -> str:
         for index, chart in enumerate(charts)
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" style="{_STYLE}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {_FONT}>'
         f'<rect width="{width}" height="{height}" fill="#fff"/>{"".join(panels)}'
         f'<text x="12" y="{height - 8}" fill="#777">{escape(caption)}</text></svg>\n'
     )
@@ -76,8 +76,9 @@ def _panel(chart: Chart) -> str:
         colour = _COLOURS[number % len(_COLOURS)]
         path = _path((x_at(x), y_at(y)) for x, y in points)
         parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        legend = f'<tspan fill="{colour}">{escape(name)}</tspan>' if len(drawn) > 1 else ""
-        parts.append(f'<text x="{WIDTH - 120}" y="{_TOP + 60 + 14 * number}">{legend}</text>')
+        if len(drawn) > 1:
+            place = f'x="{WIDTH - _RIGHT}" y="{16 + 13 * number}" text-anchor="end"'
+            parts.append(f'<text {place} fill="{colour}">{escape(name)}</text>')
     return "".join(parts)
 
 

@@ -28,7 +28,7 @@ and always the same number of bytes."""
 class Prompt:
     """What one request asks. Lengths in tokens; `input_len` 0: whatever `text` comes to."""
 
-    text: str
+    text: str | list[int]  # or its token ids, which chats do not take
     output_len: int
     input_len: int = 0
 
@@ -56,15 +56,15 @@ class Tokenization:
     overhead: float = 0.0
 
     @classmethod
-    def measured(cls, few: tuple[int, int], many: tuple[int, int]) -> Tokenization:
-        """From two prompts: (words, tokens by usage)."""
-        per_word = (many[1] - few[1]) / (many[0] - few[0])
-        if per_word <= 0:
+    def measured(cls, once: int, twice: int) -> Tokenization:
+        """From the tokens of two prompts: every word once, and twice; so an average word's share
+        is exact. Raises BenchError."""
+        if twice <= once:
             raise BenchError(
-                f"the server counts {few[1]} and {many[1]} tokens for "
-                f"{few[0]} and {many[0]} words; --dataset-path takes prompts as they are"
+                f"the server counts {once} and {twice} tokens for {len(WORDS)} and "
+                f"{2 * len(WORDS)} words; --dataset-path takes prompts as they are"
             )
-        return cls(per_word, few[1] - few[0] * per_word)
+        return cls((twice - once) / len(WORDS), 2 * once - twice)
 
     def words(self, tokens: int) -> int:
         """How many words come nearest to so many tokens; at least one."""

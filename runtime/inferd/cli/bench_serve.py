@@ -48,7 +48,8 @@ def _serve(**params: Any) -> None:
         if plot is not None:
             from inferd.bench.plots import plot as drawn
 
-            plot.write_text(drawn(found.records, f"{found.model}, {plan.base_url}"))
+            caption = f"{found.model}, {plan.base_url}"
+            plot.write_text(drawn(found.records, caption, open_loop=not plan.closed))
             bench_options.wrote(plot)
     if not found.report.completed:
         raise Failure("no request ended well")
@@ -89,6 +90,8 @@ def _save(path: Path, plan: Plan, found: Found, detailed: bool) -> None:
     from inferd.bench.serving import details
 
     config = {name: value for name, value in vars(plan).items() if name != "api_key"}
+    if math.isinf(plan.request_rate):
+        config["request_rate"] = "inf"  # JSON has no such number
     more: dict[str, Any] = {"model": found.model, "server_version": found.server_version}
     if detailed:
         more["requests"] = details(found.records)
