@@ -166,7 +166,9 @@ class _Sizing:
         own = PROCESS_BYTES + (0 if shape.runner == "native" else TRANSFORMERS_BYTES)
         process = own if on_cpu else CONTEXT_BYTES
         self.shape = shape
-        self._spec = replace(spec, adapter_host_bytes=pool) if pool else spec
+        self._spec = replace(spec, cpu_kernels=shape.kernels) if on_cpu else spec
+        if pool:
+            self._spec = replace(self._spec, adapter_host_bytes=pool)
         self._on_cpu = on_cpu
         self._measured = measured is not None
         self._fixed = Need(
@@ -291,6 +293,8 @@ def _changes(spec: EngineSpec, sizing: _Sizing, room: int) -> Iterator[tuple[str
         narrow = replace(spec, dtype="bfloat16")
         yield "--dtype bfloat16", narrow
         yield "--dtype bfloat16 --max-adapters 0", replace(narrow, max_adapters=0)
+    if spec.device == HOST and sizing.shape.runner == "native" and not sizing.shape.quantization:
+        yield "--quantization int8", replace(spec, quantization="int8")
 
 
 def _physical_bytes() -> int:

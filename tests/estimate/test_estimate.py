@@ -67,8 +67,9 @@ def test_what_is_chosen_by_default_is_allocated_too(folder: Path, options: dict[
 
 
 def test_parts_of_the_demo() -> None:
-    need = estimate(demo_spec(), HOST_ONLY).need
+    need = estimate(demo_spec(dtype="float32"), HOST_ONLY).need
     assert need.weights == 23_085_056
+    assert estimate(demo_spec(dtype="bfloat16"), HOST_ONLY).need.weights == 11_550_720
     assert 500_000_000 < need.kv_cache <= 512 << 20
     assert need.adapters == 8 * 64 * 116_736
     assert need.process == PROCESS_BYTES
@@ -96,16 +97,17 @@ def test_a_gpu_takes_what_is_free_and_keeps_of_the_host() -> None:
 @pytest.mark.parametrize(
     ("options", "budget", "hint"),
     [
-        ({}, 250 << 20, "--max-adapters 5"),
+        ({}, 250 << 20, "--max-adapters 4"),
         ({"max_adapters": 0}, 212 << 20, "--max-batch-tokens 1024"),
         ({"max_adapters": 0, "max_batch_tokens": 256}, 180 << 20, "--dtype bfloat16"),
-        ({"max_adapters": 0, "dtype": "bfloat16"}, 150 << 20, "--memory-budget 213MiB"),
-        ({"kv_cache_bytes": GIB}, 700 << 20, "--kv-cache-bytes 450871296"),
+        ({"max_adapters": 0, "dtype": "bfloat16"}, 150 << 20, "--memory-budget 214MiB"),
+        ({"kv_cache_bytes": GIB}, 700 << 20, "--kv-cache-bytes 448774144"),
         ({"kv_cache_bytes": 1 << 20, "max_model_len": 1024}, GIB, "--kv-cache-bytes 6291456"),
-        ({"max_model_len": 8192}, 290 << 20, "--max-model-len 3408"),
+        ({"max_model_len": 8192}, 290 << 20, "--max-model-len 3056"),
     ],
 )
 def test_the_smallest_change_that_fits(options: dict[str, object], budget: int, hint: str) -> None:
+    options = {"dtype": "float32", **options}
     refusal = estimate(demo_spec(device="cpu", **options), {HOST: budget}, measured=KNOWN).refusal
     assert refusal is not None
     assert refusal.code == "out_of_memory"

@@ -21,7 +21,7 @@ from tests import hub_server
 from tests.residency.machine import Machine
 
 MIB = 1 << 20
-SPEC = EngineSpec(device="cpu", max_batch_size=4)
+SPEC = EngineSpec(device="cpu", dtype="float32", max_batch_size=4)
 
 
 @pytest.fixture

@@ -46,7 +46,8 @@ class ServeConfig:
     dtype: Annotated[
         str,
         Option(
-            help="Number type of weights and KV cache; auto is the checkpoint's, on a CPU float32.",
+            help="Number type of weights and KV cache; auto is the checkpoint's, or float32 on a CPU"
+            " without compiled kernels.",
             group=MODEL,
             choices=DTYPES,
         ),
@@ -60,6 +61,13 @@ class ServeConfig:
             choices=QUANTIZATIONS,
         ),
     ] = "auto"
+    quantization_check: Annotated[
+        bool,
+        Option(
+            help="Measure at the start, on a short text, what int8 weights do to logprobs.",
+            group=MODEL,
+        ),
+    ] = True
     max_model_len: Annotated[
         int | None,
         Option(

@@ -40,8 +40,9 @@ class EngineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     engine: str = "native"  # a name in engines/catalog
     model: str = ""  # a local folder that holds config.json and the weights
-    dtype: str = "auto"  # auto (the checkpoint's; float32 on a CPU), float32, bfloat16, float16
+    dtype: str = "auto"  # float32, bfloat16, float16; auto: see `native.start.pick_dtype`
     quantization: str = "auto"  # auto (the checkpoint's), int8, compressed-tensors
+    quantization_check: bool = True  # measure what int8 weights do to logprobs, at the start
     device: str = "auto"  # auto, cpu, cuda, cuda:N
     max_model_len: int | None = None  # tokens; None: the model's, reduced to what fits
     max_batch_size: int = 64  # sequences per step
@@ -50,6 +51,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kv_cache_bytes: int | None = None  # None: from memory_fraction
     memory_fraction: float = 0.9  # of the device's memory (GPU), or of what is free (CPU)
     num_threads: int | None = None  # CPU threads per operation
+    cpu_kernels: bool | None = None  # whether `auto` counts on the CPU's compiled kernels
     policy: Literal["fcfs", "priority", "fair"] = "fcfs"
     max_queue_requests: int = 1024
     max_queue_tokens: int = 4_000_000

@@ -44,7 +44,7 @@ def test_an_engine_that_chooses_everything(folder: Path) -> None:
     stages = [one.stage for one in progress]
     assert stages == ["weights"] * (len(stages) - 2) + ["warmup"] * 2
     weights = [one for one in progress if one.stage == "weights"]
-    assert weights[-1].done == weights[-1].total == info.weight_bytes
+    assert weights[-1].done == weights[-1].total == memory.weight_bytes(folder, None)
     got = drive(core, [Submit("a", (1, 2, 3), 4, Sampling(temperature=0.0))])
     assert len(got["a"].tokens) == 4
 

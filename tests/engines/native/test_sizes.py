@@ -62,7 +62,7 @@ def test_a_config_that_tells_nothing_of_its_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "stored", "on_cpu", "served"),
+    ("asked", "stored", "widens", "served"),
     [
         ("auto", "bfloat16", True, "float32"),
         ("auto", "torch.bfloat16", False, "bfloat16"),
@@ -70,14 +70,14 @@ def test_a_config_that_tells_nothing_of_its_cache(tmp_path: Path) -> None:
         ("float16", "bfloat16", True, "float16"),
     ],
 )
-def test_number_types(asked: str, stored: str | None, on_cpu: bool, served: str) -> None:
-    assert pick_dtype(asked, stored, on_cpu) == NUMBER_TYPES[served]
+def test_number_types(asked: str, stored: str | None, widens: bool, served: str) -> None:
+    assert pick_dtype(asked, stored, widens=widens) == NUMBER_TYPES[served]
 
 
 @pytest.mark.parametrize(("asked", "stored"), [("float8", None), ("auto", "float8_e4m3fn")])
 def test_other_number_types_are_refused(asked: str, stored: str | None) -> None:
     with pytest.raises(StartError, match="float8"):
-        pick_dtype(asked, stored, on_cpu=False)
+        pick_dtype(asked, stored, widens=False)
 
 
 def test_number_types_are_torchs() -> None:

@@ -15,9 +15,11 @@ from inferd.engines.native.decoder_config import DecoderConfig
 from inferd.engines.native.decoder_weights import parameters
 from inferd.engines.native.kv_spec import NUMBER_TYPES, Dtype, KVSpec
 from inferd.engines.native.memory import stored_bytes
-from inferd.engines.native.quantization import int8_groups, num_bytes, weights_in
+from inferd.engines.native.parameters import Param
+from inferd.engines.native.quantization import PANEL, int8_groups, num_bytes, weights_in
 from inferd.errors import StartError
 from inferd.weights import TensorInfo
+from inferd_kernels.cpu.available import available
 
 FLOAT32 = NUMBER_TYPES["float32"]
 
@@ -42,6 +44,7 @@ class Shape:
     token_bytes: int  # that a step's activations take at most per token
     adapter_bytes: int  # per unit of rank, of all projections; 0: it takes no adapters
     quantization: str = ""  # `int8`; empty: weights are in `dtype`
+    kernels: bool = False  # the CPU's run it, with packed weights
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -72,31 +75,34 @@ def read_shape(
     if reason is not None:
         return _fallback(config, headers, dtype, on_cpu, reason)
     decoder = parse_config(config, max_model_len, sizes_only=True)
-    served = pick_dtype(dtype, decoder.dtype, on_cpu)
+    kernels = on_cpu and available()
+    served = pick_dtype(dtype, decoder.dtype, widens=on_cpu and not kernels)
     return Shape(
         architecture=decoder.architecture,
         runner="native",
         why_not_native="",
         dtype=served,
-        weight_bytes=decoder_bytes(decoder, served, headers, quantization),
+        weight_bytes=decoder_bytes(decoder, served, headers, quantization, kernels=kernels),
         kv_specs=decoder.kv_specs,
         max_position=decoder.max_position,
         vocab_size=decoder.vocab_size,
         token_bytes=_token_bytes(decoder, served),
         adapter_bytes=served.itemsize * _adapted(decoder),
         quantization=kept,
+        kernels=kernels,
     )
 
 
-def pick_dtype(asked: str, stored: str | None, on_cpu: bool) -> Dtype:
-    """What a model is served in. `auto` widens to float32 on a CPU (see `start.pick_dtype`).
+def pick_dtype(asked: str, stored: str | None, *, widens: bool) -> Dtype:
+    """What a model is served in.
 
     Args:
         stored: what config.json names.
+        widens: `auto` is float32: see `start.pick_dtype`.
     """
     name = asked
     if asked == "auto":
-        name = "float32" if on_cpu else (stored or "float32").removeprefix("torch.")
+        name = "float32" if widens else (stored or "float32").removeprefix("torch.")
     if name not in NUMBER_TYPES:
         known = ", ".join(NUMBER_TYPES)
         if asked == "auto":
@@ -110,6 +116,8 @@ def decoder_bytes(
     dtype: Dtype,
     headers: Mapping[str, TensorInfo],
     quantization: str,
+    *,
+    kernels: bool,
 ) -> int:
     """Bytes of a native decoder's parameters."""
     params = parameters(config)
@@ -117,9 +125,19 @@ def decoder_bytes(
     return sum(
         num_bytes(param.shape, groups[param.key])
         if param.key in groups
-        else prod(param.shape) * (FLOAT32 if param.float32 else dtype).itemsize
+        else _elements(param, dtype, kernels) * (FLOAT32 if param.float32 else dtype).itemsize
         for param in params
     )
+
+
+def _elements(param: Param, dtype: Dtype, kernels: bool) -> int:
+    """Of a parameter. The CPU's kernels fill a matrix up to whole panels of outputs and, in
+    bfloat16, whole pairs of inputs."""
+    if not kernels or len(param.shape) == 1:
+        return prod(param.shape)
+    *several, rows, columns = param.shape
+    paired = columns + columns % 2 if dtype.name == "bfloat16" else columns
+    return prod(several) * (rows + -rows % PANEL) * paired
 
 
 def _adapted(config: DecoderConfig) -> int:
@@ -130,14 +148,12 @@ def _adapted(config: DecoderConfig) -> int:
 
 
 def _token_bytes(config: DecoderConfig, dtype: Dtype) -> int:
-    """Of one token in the widest place of a layer: two states, and what a block computes."""
-    moe = max((each.moe.top_k for each in config.layers if each.moe), default=1)
-    inner = max(
-        [config.intermediate_size]
-        + [each.moe.intermediate_size * moe for each in config.layers if each.moe]
-    )
-    attention = 2 * (config.q_size + config.kv_size) + config.q_size
-    return dtype.itemsize * (2 * config.hidden_size + max(attention, 4 * inner))
+    """Of one token: what a dense step has a buffer for on a CPU, or the widest place of a sparse
+    layer."""
+    hidden, attended = config.hidden_size, 2 * (config.q_size + config.kv_size)
+    dense = 3 * (hidden + config.intermediate_size) + attended
+    sparse = [4 * each.moe.top_k * each.moe.intermediate_size for each in config.layers if each.moe]
+    return dtype.itemsize * max(dense, 2 * hidden + max(sparse, default=0))
 
 
 def _fallback(
@@ -151,7 +167,7 @@ def _fallback(
     text = config.get("text_config")
     named = {**config, **text} if isinstance(text, dict) else config
     stored = named.get("dtype") or named.get("torch_dtype")
-    served = pick_dtype(dtype, stored if isinstance(stored, str) else None, on_cpu)
+    served = pick_dtype(dtype, stored if isinstance(stored, str) else None, widens=on_cpu)
     layers, heads, width = _first(named, _LAYERS), _first(named, _HEADS), _first(named, _WIDTHS)
     head_dim = _first(named, ("head_dim",)) or (width // heads if heads else 0)
     kv_heads = _first(named, ("num_key_value_heads",)) or heads

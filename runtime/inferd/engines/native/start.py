@@ -15,8 +15,11 @@ from inferd.engines.native.architectures import parse_config, supports
 from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.decoder import DTYPES, load_decoder
 from inferd.engines.native.model import Model
-from inferd.engines.native.parameters import read_config
+from inferd.engines.native.parameters import read_config, read_headers
+from inferd.engines.native.quantization import weights_in
+from inferd.engines.native.sizes import read_shape
 from inferd.errors import StartError
+from inferd_kernels.cpu.library import library
 from inferd_scheduler import SchedulerConfig, Step, Work
 
 OnProgress = Callable[[Progress], None]
@@ -27,11 +30,12 @@ def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerCo
     if spec.num_threads is not None:
         torch.set_num_threads(spec.num_threads)
     device = pick_device(spec.device)
-    dtype = pick_dtype(spec.dtype, device)
     folder = Path(spec.model)
     config = read_config(folder)
+    dtype = pick_dtype(spec.dtype, widens=device.type == "cpu" and not _kernels(spec, config))
     check_options(spec, config)
-    memory.check_weights(folder, dtype, free_bytes(device))
+    quantized = quantized_bytes(spec, folder, config, device)
+    memory.check_weights(folder, dtype, free_bytes(device), quantized)
     try:
         model = load_model(spec, folder, config, dtype, device, on_progress)
         with torch.inference_mode():
@@ -56,6 +60,23 @@ def check_options(spec: EngineSpec, config: dict[str, Any]) -> None:
     scheduler_config(spec, memory.KVPlan(1, 2))
     if supports(config) is None:
         memory.context_length(spec, parse_config(config, spec.max_model_len).max_position)
+
+
+def quantized_bytes(
+    spec: EngineSpec, folder: Path, config: dict[str, Any], device: torch.device
+) -> int | None:
+    """Of weights that are kept in int8; None: none are. Raises StartError."""
+    on_cpu = device.type == "cpu"
+    reason = supports(config)
+    if not weights_in(config, spec.quantization, why_not_native=reason, on_cpu=on_cpu):
+        return None
+    return read_shape(
+        config,
+        read_headers(folder),
+        dtype=spec.dtype,
+        on_cpu=on_cpu,
+        quantization=spec.quantization,
+    ).weight_bytes
 
 
 def scheduler_config(spec: EngineSpec, plan: memory.KVPlan) -> SchedulerConfig:
@@ -89,14 +110,20 @@ def load_model(
 ) -> Model:
     """The native decoder where it knows the architecture, else transformers' modelling code."""
     if supports(config) is None:
-        return load_decoder(
+        decoder = load_decoder(
             folder,
             dtype=dtype,
             device=device,
             max_model_len=spec.max_model_len,
             max_batch_tokens=spec.max_batch_tokens,
+            quantization=spec.quantization,
             on_progress=lambda done, total: on_progress(Progress("weights", done, total)),
         )
+        if decoder.quantization and spec.quantization_check:
+            from inferd.engines.native.calibration import measure
+
+            decoder.quantization_loss = measure(decoder, folder)
+        return decoder
     from inferd.engines.native.fallback import load_fallback  # transformers is slow to import
 
     return load_fallback(folder, dtype=dtype, device=device, on_progress=on_progress)
@@ -121,14 +148,23 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda:0") if name == "cuda" else device
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype | None:
+def _kernels(spec: EngineSpec, config: dict[str, Any]) -> bool:
+    """Whether the CPU's compiled kernels run the model."""
+    if supports(config) is not None:
+        return False
+    return library() is not None if spec.cpu_kernels is None else spec.cpu_kernels
+
+
+def pick_dtype(name: str, *, widens: bool) -> torch.dtype | None:
     """None: the checkpoint's. Raises StartError(bad_option).
 
-    `auto` widens to float32 on a CPU: torch's narrow matrix products there are slower on many
-    machines, and how they add up can depend on how many rows share a call.
+    Args:
+        widens: `auto` is float32. So it is on a CPU without our kernels: torch's narrow matrix
+            products are slower there on many machines, and how they add up can depend on how many
+            rows share a call.
     """
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else None
+        return torch.float32 if widens else None
     if name not in DTYPES:
         raise StartError("bad_option", f"dtype {name!r} is not one of auto, {', '.join(DTYPES)}")
     return DTYPES[name]
