@@ -35,7 +35,7 @@ import torch
 
 from inferd_kernels.dispatch import Op
 from inferd_kernels.sampling import adjustments, logprobs, reference, step
-from inferd_kernels.sampling.adjustments import Adjustment
+from inferd_kernels.sampling.adjustments import NO_INTS, Adjustment
 from inferd_kernels.sampling.rows import (
     GREEDY_BELOW,
     HEALTHY,
@@ -53,6 +53,7 @@ __all__ = [
     "HEALTHY",
     "NOTHING_LEFT",
     "NOT_FINITE",
+    "NO_INTS",
     "Adjustment",
     "Choice",
     "Draw",

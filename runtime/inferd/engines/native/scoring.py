@@ -36,14 +36,14 @@ def output_logprobs(choice: Choice, sequences: Seq[Sequence]) -> dict[str, Logpr
         for n, health in enumerate(choice.health.tolist())
         if health == HEALTHY and sequences[n].sampling.logprobs is not None
     ]
-    asking = [sequences[n] for n in wanting]
-    wishes = [_wishes(sequence, sequence.sampling.logprobs) for sequence in asking]
-    scored = _as_messages(
-        choice.tokens[wanting].tolist(),
-        Scores(*(column[wanting] for column in choice.scores)),
-        wishes,
-    )
-    return {sequence.request_id: one for sequence, one in zip(asking, scored, strict=True)}
+    tokens, scores = choice.tokens, choice.scores
+    if len(wanting) < len(sequences):
+        index = torch.tensor(wanting)
+        tokens, scores = tokens[index], Scores(*(column[index] for column in scores))
+        sequences = [sequences[n] for n in wanting]
+    wishes = [_wishes(sequence, sequence.sampling.logprobs) for sequence in sequences]
+    scored = _as_messages(tokens.tolist(), scores, wishes)
+    return {sequence.request_id: one for sequence, one in zip(sequences, scored, strict=True)}
 
 
 def score_prompt(

@@ -8,7 +8,7 @@ import numpy as np
 
 from inferd.engines.native.constraint import Constraint
 from inferd.messages import Logprob, Sampling, Submit
-from inferd_kernels.sampling import Adjustment, Draw, Row, Want
+from inferd_kernels.sampling import NO_INTS, Adjustment, Draw, Row, Want
 
 
 class TokenCounts:
@@ -85,18 +85,17 @@ class Sequence:
         allowed = None if self.constraint is None else self.constraint.allowed
         if not (masks or self._counts or len(self._bias_ids) or allowed is not None):
             return None
-        change = self.bias()._replace(allowed=allowed)
-        if masks:
-            change = change._replace(masked_ids=self._stop_ids)
-        if self._counts:
-            change = change._replace(
-                seen_ids=self._counts.ids,
-                seen_counts=self._counts.counts,
-                repetition=self.sampling.repetition_penalty,
-                presence=self.sampling.presence_penalty,
-                frequency=self.sampling.frequency_penalty,
-            )
-        return change
+        return Adjustment(
+            self._bias_ids,
+            self._bias,
+            self._stop_ids if masks else NO_INTS,
+            allowed,
+            self._counts.ids if self._counts else NO_INTS,
+            self._counts.counts if self._counts else NO_INTS,
+            self.sampling.repetition_penalty,
+            self.sampling.presence_penalty,
+            self.sampling.frequency_penalty,
+        )
 
     def bias(self) -> Adjustment:
         """The logit bias alone."""
