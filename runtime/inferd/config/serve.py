@@ -46,8 +46,8 @@ class ServeConfig:
     dtype: Annotated[
         str,
         Option(
-            help="Number type of weights and KV cache; auto is the checkpoint's, or float32 on a CPU"
-            " without compiled kernels.",
+            help="Number type of weights and KV cache; auto is the checkpoint's, but float32 on a"
+            " CPU without compiled kernels.",
             group=MODEL,
             choices=DTYPES,
         ),
