@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from inferd_kernels.cpu.library import library
+from inferd_kernels.cpu.isa import named, supported
+from inferd_kernels.cpu.library import library, set_threads, using
 from inferd_kernels.dispatch import only
 
 
-@pytest.fixture(params=["reference", "cpu"])
+def implementations() -> list[str]:
+    """The reference, the best kernels, and those with the fewest special instructions."""
+    levels = [level.name for level in supported()]
+    lowest = [] if "INFERD_CPU_ISA" in os.environ else levels[1:][-1:]
+    return ["reference", "cpu", *lowest]
+
+
+@pytest.fixture(params=implementations())
 def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
     """The one that operations run in this test."""
     name: str = request.param
-    if name == "cpu":
-        assert library() is not None, "the tests need a C++ compiler"
-    with only(name):
-        yield name
+    if name == "reference":
+        with only(name):
+            yield name
+        return
+    assert library() is not None, "the tests need a C++ compiler"
+    level = nullcontext() if name == "cpu" else using(named(name))
+    with level, only("cpu"):
+        yield "cpu"
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """How many the kernels run on in this test."""
+    count: int = request.param
+    loaded = library()
+    assert loaded is not None, "the tests need a C++ compiler"
+    set_threads(loaded, count)
+    yield count
+    set_threads(loaded, torch.get_num_threads())
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 
 
 def add(out: torch.Tensor, x: torch.Tensor, alpha: float) -> None:
-    out.add_(x, alpha=alpha)
+    out.copy_(torch.add(out.float(), x.float(), alpha=alpha))
 
 
 def scale(x: torch.Tensor, factor: float) -> None:

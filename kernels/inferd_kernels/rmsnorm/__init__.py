@@ -37,6 +37,6 @@ def add_rmsnorm(
 
     Returns: [T, D] of x's dtype.
 
-    Semantics: residual += alpha * x (rounded to its dtype); y = rmsnorm(residual, weight, eps)
+    Semantics: residual += alpha * x (in fp32, rounded once); y = rmsnorm(residual, weight, eps)
     """
     return ADD_RMSNORM.on(x.device.type)(x, residual, weight, eps, alpha)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from inferd_kernels.elementwise.reference import add
+
 
 def rmsnorm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     wide = x.float()
@@ -14,5 +16,5 @@ def rmsnorm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 def add_rmsnorm(
     x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float, alpha: float
 ) -> torch.Tensor:
-    residual.add_(x, alpha=alpha)
+    add(residual, x, alpha)
     return rmsnorm(residual, weight, eps)
