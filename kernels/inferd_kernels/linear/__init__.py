@@ -1,4 +1,20 @@
-"""Matrix product with a weight kept row-major as [out, in], or packed for the CPU."""
+"""Matrix product with a weight kept row-major as [out, in], or packed for the CPU.
+
+A weight in int8 (`Int8Weight`) has a scale for each output o and each `group` of inputs, and so
+have, while the product runs, the activations of each row t. For a group G of numbers z:
+
+    scale = max |z| / 127,  q(z) = round(z * (127 / max |z|)), ties to even
+
+(0 where max |z| < 2^-100; NaN where a number is not finite), and the product is
+
+    y[t, o] = sum_G x_scale[t, G] * w_scale[o, G] * sum_(i in G) q(x)[t, i] * q(w)[o, i] + bias[o]
+
+whose inner sums are exact, in whole numbers, and whose outer one is in fp32, in the groups' order.
+Smaller groups follow the numbers more closely and cost bytes and time. With the demo model the mean
+|Δlogprob| is 0.030 in groups of 32, 0.035 of 64, 0.041 of 128 and 0.051 by channel; scales add 12,
+6, 3 and 0 % of bytes, and against 128 a product of 32 rows takes 20 % longer in 32 and 9 % in 64.
+A checkpoint's own groups are kept where they are smaller.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +22,7 @@ import torch
 
 from inferd_kernels.dispatch import Op
 from inferd_kernels.linear import reference
+from inferd_kernels.linear.int8 import Int8Weight as Int8Weight
 from inferd_kernels.linear.weight import PackedWeight
 
 LINEAR = Op("linear", reference.linear, cpu="inferd_kernels.linear.cpu")
@@ -27,7 +44,7 @@ def linear(
         result does not depend on the other rows. Where the processor has AVX512-BF16, numbers
         below 1.2e-38 in bfloat16 count as zero.
 
-    Semantics: y[t, o] = sum_i x[t, i] * weight[o, i] + bias[o]
+    Semantics: y[t, o] = sum_i x[t, i] * weight[o, i] + bias[o]; in int8 as told above
     """
     return LINEAR.on(x.device.type)(x, weight, bias)
 

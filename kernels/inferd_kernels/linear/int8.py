@@ -70,7 +70,8 @@ class Int8Weight(PackedWeight):
     def empty(
         cls, out_features: int, in_features: int, dtype: torch.dtype, group: int = GROUP
     ) -> Self:
-        assert group % 4 == 0 and 0 < group <= MAX_GROUP
+        assert group % 4 == 0, group
+        assert 0 < group <= MAX_GROUP, group
         panels, groups = -(-out_features // PANEL), -(-in_features // group)
         data = torch.empty((panels, -(-in_features // 4), PANEL, 4), dtype=torch.uint8)
         scales = torch.empty((panels, groups, PANEL))
@@ -87,7 +88,8 @@ class Int8Weight(PackedWeight):
     def fill_int8(self, row: int, part: torch.Tensor, scales: torch.Tensor) -> None:
         """Pack rows `row` … of int8 [rows, in] with scales [rows, groups] or [rows, 1], each of
         a multiple of this weight's `group` inputs."""
-        assert part.dtype == torch.int8 and len(scales) == len(part)
+        assert part.dtype == torch.int8
+        assert len(scales) == len(part)
         given = self.shape[1] // scales.shape[1]
         assert scales.shape[1] == 1 or given % self.group == 0
         self._fill(row, part, 0, scales.float().contiguous(), given)
@@ -101,7 +103,8 @@ class Int8Weight(PackedWeight):
         given_group: int,
     ) -> None:
         count, width = part.shape
-        assert width == self.shape[1] and 0 <= row <= row + count <= self.shape[0]
+        assert width == self.shape[1]
+        assert 0 <= row <= row + count <= self.shape[0]
         part = part if part.stride(1) == 1 or width == 1 else part.contiguous()
         assert _pack is not None
         _pack(

@@ -27,7 +27,7 @@ from inferd.errors import StartError
 from inferd.messages import AdapterInfo
 from inferd.peft_files import MAX_HEADER, TENSORS
 from inferd.weights import TensorInfo, read_header
-from inferd_kernels.linear.weight import PackedWeight
+from inferd_kernels.linear import Int8Weight, PackedWeight
 from inferd_kernels.lora import LoraPart, LoraWeights
 
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
@@ -188,18 +188,19 @@ def _check_copies(file: Any, headers: Mapping[str, TensorInfo], base: Adaptable)
 
 def _same(stored: Any, own: torch.Tensor | PackedWeight) -> bool:
     rows = max(1, SLICE_BYTES // (own.shape[1] * 8))
-    return all(
-        torch.equal(
-            stored[begin : begin + rows].to(own.dtype), _rows(own, slice(begin, begin + rows))
-        )
-        for begin in range(0, own.shape[0], rows)
-    )
+    parts = (slice(begin, begin + rows) for begin in range(0, own.shape[0], rows))
+    return all(_are_rows(stored[part], own, part) for part in parts)
 
 
-def _rows(weight: torch.Tensor | PackedWeight, rows: slice) -> torch.Tensor:
+def _are_rows(part: torch.Tensor, weight: torch.Tensor | PackedWeight, rows: slice) -> bool:
+    """Whether `part`, kept as the weight is, is what it has there."""
     if isinstance(weight, torch.Tensor):
-        return weight[rows].detach().cpu()
-    return weight.unpack(rows)
+        return torch.equal(part.to(weight.dtype), weight[rows].detach().cpu())
+    if isinstance(weight, Int8Weight):
+        kept = Int8Weight.empty(len(part), part.shape[1], weight.dtype, weight.group)
+        kept.fill(0, part)
+        return all(map(torch.equal, kept.quantized(), weight.quantized(rows)))
+    return torch.equal(part.to(weight.dtype), weight.unpack(rows))
 
 
 def _grouped(pairs: Iterable[_Pair]) -> dict[str, list[_Pair]]:
