@@ -1,4 +1,4 @@
-"""Attention in C++: the same bits in any company, in any cut of a prompt, on any number of threads."""
+"""Attention in C++: the same bits in any company, any cut of a prompt, and on any threads."""
 
 from __future__ import annotations
 

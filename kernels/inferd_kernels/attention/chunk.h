@@ -8,7 +8,8 @@
 
 #include "attention/cpu.h"
 #include "attention/softmax.h"
-#include "attention/tiles.h"
+#include "attention/values.h"
+#include "cpu/dots.h"
 
 namespace inferd {
 
@@ -57,7 +58,7 @@ class Attend {
 
   // A head, filled up to whole vectors.
   static int64_t width(const AttentionArgs& args) {
-    return round_up(args.head_dim, tiles::Dot<T>::kStep);
+    return round_up(args.head_dim, dots::Dot<T>::kStep);
   }
 
   // Nothing of the tile's context is seen yet.
@@ -108,7 +109,7 @@ class Attend {
   }
 
  private:
-  using Packed = tiles::Packed<T>;
+  using Packed = dots::Packed<T>;
 
   template <class U>
   U* carve(int64_t count) {
@@ -188,8 +189,8 @@ class Attend {
     const int64_t aligned = begin / kLanes * kLanes;
     for (int64_t k = aligned; k < end; k += kLanes) {
       for (int64_t h = 0; h < tile_.kv_heads; ++h)
-        score(queries_ + h * group_ * width_, group_, keys_ + k, h * width_,
-              scores_ + h * group_ * kChunk + k);
+        dots::rows<T>(scores_ + h * group_ * kChunk + k, kChunk, queries_ + h * group_ * width_,
+                      group_, keys_ + k, h * width_, width_);
     }
     for (int64_t i = 0; i < queries(); ++i)
       block_seen_[i] = weigh(scores_ + i * kChunk, begin, end, args_.scale, args_.softcap);
@@ -212,7 +213,8 @@ class Attend {
     if (begin >= end) return;
     const int64_t at = kv_head * tile_.rows * group_ + first;
     for (int64_t k = begin; k < end; k += kLanes)
-      score(queries_ + at * width_, count, packed_keys_ + k, 0, scores_ + k);
+      dots::rows<Packed>(scores_ + k, kChunk, queries_ + at * width_, count, packed_keys_ + k, 0,
+                         width_);
     for (int64_t i = 0; i < count; ++i)
       block_seen_[i] = weigh(scores_ + i * kChunk, begins[i], ends[i], args_.scale, args_.softcap);
     std::fill_n(block_out_, count * width_, 0.0f);
@@ -223,34 +225,12 @@ class Attend {
             width_);
   }
 
-  // f(i, size) for tiles of up to 4 queries: `size` is a compile-time constant.
-  template <int kMost, class F>
-  static void each_tile(int64_t count, F&& f) {
-    int64_t i = 0;
-    if constexpr (kMost >= 4)
-      for (; i + 4 <= count; i += 4) f(i, std::integral_constant<int, 4>());
-    if constexpr (kMost >= 2)
-      for (; i + 2 <= count; i += 2) f(i, std::integral_constant<int, 2>());
-    for (; i < count; ++i) f(i, std::integral_constant<int, 1>());
-  }
-
-  // Scores of `count` queries with the next kLanes keys.
-  template <class K>
-  void score(const Packed* queries, int64_t count, const K* const* keys, int64_t offset,
-             float* scores) const {
-    each_tile<tiles::kQuarters>(count, [&](int64_t i, auto size) {
-      for (int64_t k = 0; k < kLanes; k += kLanes / size())
-        tiles::scores<size()>(scores + i * kChunk + k, kChunk, queries + i * width_, keys + k,
-                              offset, width_);
-    });
-  }
-
   // Weighted values of positions begin … end - 1, for `count` queries that see them all.
   template <class V>
   void add_same(int64_t first, int64_t count, int64_t begin, int64_t end, const V* const* values,
                 int64_t offset) const {
-    each_tile<4>(count, [&](int64_t i, auto size) {
-      tiles::add_values<size()>(block_out_ + (first + i) * width_, width_,
+    dots::each_tile<4>(count, [&](int64_t i, auto size) {
+      add_values<size()>(block_out_ + (first + i) * width_, width_,
                                 scores_ + (first + i) * kChunk, kChunk, values, offset, begin, end);
     });
   }
@@ -258,7 +238,7 @@ class Attend {
   // The same for each query where it sees them: in tiles what all of them see, the rest one by one.
   void add_seen(int64_t count, const int64_t* begins, const int64_t* ends, int64_t begin,
                 int64_t end) const {
-    each_tile<4>(count, [&](int64_t i, auto size) {
+    dots::each_tile<4>(count, [&](int64_t i, auto size) {
       const int64_t from = std::max(begin, begins[i + size() - 1]);
       const int64_t to = std::max(from, std::min(end, ends[i]));
       for (int64_t q = i; q < i + size(); ++q)

@@ -1,21 +1,20 @@
-// Attention's inner loops: a tile of scores and a tile of weighted values, held in registers.
+// Dot products of a few rows with a few others, held in registers.
 //
-// Every score is the same sum in the same order, whatever tile it is computed in, and so is every
-// output; a row's bits do not tell whether it was decoded alone or prefilled among others.
+// Each is the same sum in the same order, whatever others are computed beside it.
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
 #include "cpu/simd.h"
 
-namespace inferd::tiles {
+namespace inferd::dots {
 
-constexpr int kQuarters = kLanes / 4;  // of four lanes each; also the most queries of a tile
-constexpr int kValueVectors = kLanes == 8 ? 2 : 4;  // AVX2 has 16 registers, the others 32
+constexpr int kQuarters = kLanes / 4;  // of four lanes each; also the most rows of a tile
 
-// How a key of type T meets a query: lane by lane along the head, summed at the end.
+// How a row of type T (a key, say) meets one of ours (a query): lane by lane, summed at the end.
 template <class T>
 struct Dot {
   using Query = float;
@@ -40,7 +39,7 @@ struct Dot<bf16> {
 };
 #endif
 
-// Keys of a chunk that many queries share are copied to this type first.
+// What our rows are converted to, and those that many of ours will meet may be.
 template <class T>
 using Packed = typename Dot<T>::Query;
 
@@ -98,10 +97,10 @@ inline f32v sums(const f32v* x) {
                           fold_quarters<4>(quarters[2], quarters[3]));
 }
 
-// scores[q][k] = queries[q] · (keys[k] + offset) for kQueries rows and kLanes / kQueries keys.
+// out[q][k] = queries[q] · (keys[k] + offset) for kQueries rows and kLanes / kQueries keys.
 // `width` is a multiple of kStep.
 template <int kQueries, class T>
-inline void scores(float* scores, int64_t stride, const Packed<T>* queries, const T* const* keys,
+inline void tile(float* out, int64_t stride, const Packed<T>* queries, const T* const* keys,
                    int64_t offset, int64_t width) {
   constexpr int kKeys = kLanes / kQueries;
   using D = Dot<T>;
@@ -117,40 +116,29 @@ inline void scores(float* scores, int64_t stride, const Packed<T>* queries, cons
   }
   const f32v all = sums(sum);
   for (int q = 0; q < kQueries; ++q)
-    std::memcpy(scores + q * stride, reinterpret_cast<const float*>(&all) + q * kKeys,
+    std::memcpy(out + q * stride, reinterpret_cast<const float*>(&all) + q * kKeys,
                 kKeys * sizeof(float));
 }
 
-// out[q][d …] += sum over j of weights[q][j] * values[j][offset + d …], one j after another.
-template <int kQueries, int kVectors, class T>
-inline void add_values(float* out, int64_t width, const float* weights, int64_t stride,
-                       const T* const* values, int64_t offset, int64_t begin, int64_t end,
-                       int64_t d) {
-  f32v sum[kQueries][kVectors];
-  for (int q = 0; q < kQueries; ++q)
-    for (int v = 0; v < kVectors; ++v) sum[q][v] = load(out + q * width + d + v * kLanes);
-  for (int64_t j = begin; j < end; ++j) {
-    f32v value[kVectors];
-    for (int v = 0; v < kVectors; ++v) value[v] = load(values[j] + offset + d + v * kLanes);
-    for (int q = 0; q < kQueries; ++q) {
-      const f32v weight = splat(weights[q * stride + j]);
-      for (int v = 0; v < kVectors; ++v) sum[q][v] = sum[q][v] + weight * value[v];
-    }
-  }
-  for (int q = 0; q < kQueries; ++q)
-    for (int v = 0; v < kVectors; ++v) store(out + q * width + d + v * kLanes, sum[q][v]);
+// f(i, size) for tiles of up to kMost of `count` rows: `size` is a compile-time constant.
+template <int kMost, class F>
+void each_tile(int64_t count, F&& f) {
+  int64_t i = 0;
+  if constexpr (kMost >= 4)
+    for (; i + 4 <= count; i += 4) f(i, std::integral_constant<int, 4>());
+  if constexpr (kMost >= 2)
+    for (; i + 2 <= count; i += 2) f(i, std::integral_constant<int, 2>());
+  for (; i < count; ++i) f(i, std::integral_constant<int, 1>());
 }
 
-// The same for all of `width`, a multiple of kLanes.
-template <int kQueries, class T>
-void add_values(float* out, int64_t width, const float* weights, int64_t stride,
-                const T* const* values, int64_t offset, int64_t begin, int64_t end) {
-  if (begin >= end) return;
-  int64_t d = 0;
-  for (; d + kValueVectors * kLanes <= width; d += kValueVectors * kLanes)
-    add_values<kQueries, kValueVectors>(out, width, weights, stride, values, offset, begin, end, d);
-  for (; d < width; d += kLanes)
-    add_values<kQueries, 1>(out, width, weights, stride, values, offset, begin, end, d);
+// out[q][k] = queries[q] · (keys[k] + offset) for `count` rows and the next kLanes keys.
+template <class T>
+void rows(float* out, int64_t stride, const Packed<T>* queries, int64_t count,
+          const T* const* keys, int64_t offset, int64_t width) {
+  each_tile<kQuarters>(count, [&](int64_t i, auto size) {
+    for (int64_t k = 0; k < kLanes; k += kLanes / size())
+      tile<size()>(out + i * stride + k, stride, queries + i * width, keys + k, offset, width);
+  });
 }
 
-}  // namespace inferd::tiles
+}  // namespace inferd::dots
