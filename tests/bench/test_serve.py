@@ -98,13 +98,16 @@ PROBES = [stream(text("a"), usage(times * len(WORDS), 1)) for times in (1, 2)]
 ANSWER = stream(text("a"), text("b"), usage(9, 2))
 
 
-async def against(*replies: Any, **plan: Any) -> tuple[Found, Script]:
+async def against(
+    *replies: Any, progress: Any = lambda done, total: None, **plan: Any
+) -> tuple[Found, Script]:
     """The model's name is known, so the first reply is to GET /version."""
     clock = itertools.count()
     async with scripted(*replies) as script:
         given = {"model": "m", "num_prompts": 2, "lengths": Lengths(9, 2), "num_warmups": 0, **plan}
         asked = Plan(base_url=script.url, max_concurrency=1, **given)
-        return await run(asked, clock=lambda: float(next(clock))), script
+        found = await run(asked, clock=lambda: float(next(clock)), progress=progress)
+        return found, script
 
 
 NO_VERSION = [reply(b"", "404 Not Found")]
@@ -176,6 +179,12 @@ def test_servers_that_cannot_be_measured(
 
 def test_a_server_that_fails_under_load() -> None:
     broken = [*ANSWER[:2], None]
-    found, _ = asyncio.run(against(NO_VERSION, *PROBES, broken, ANSWER))
+    ended: list[tuple[int, int]] = []
+    found, _ = asyncio.run(
+        against(
+            NO_VERSION, *PROBES, broken, ANSWER, progress=lambda *numbers: ended.append(numbers)
+        )
+    )
+    assert ended == [(1, 2), (2, 2)]
     assert found.report.errors == {"disconnected": 1}
     assert found.report.completed == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferd.bench.sse import EventReader
@@ -15,6 +15,7 @@ BODY = (
 EVENTS = [b'{"a": 1}', b"two", b"first\nsecond", b"", b"[DONE]"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(BODY)), max_size=20))
 def test_any_cuts_give_the_same_events(cuts: list[int]) -> None:
     reader, events, last = EventReader(), [], 0

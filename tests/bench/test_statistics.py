@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferd.bench.statistics import Summary, percentile, summarise
@@ -14,6 +14,7 @@ from inferd.bench.statistics import Summary, percentile, summarise
 FINITE = st.floats(-1e6, 1e6)
 
 
+@settings(deadline=None)
 @given(st.lists(FINITE, min_size=1, max_size=50), st.floats(0, 100))
 def test_percentile_is_numpys(values: list[float], percent: float) -> None:
     expected = float(np.percentile(values, percent))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from inferd.bench.arrivals import arrival_times
 from inferd.bench.completions import Asked, Sender, error_text
 from inferd.bench.errors import BenchError
-from inferd.bench.load import closed_loop, open_loop
+from inferd.bench.load import Send, closed_loop, open_loop
 from inferd.bench.record import Record
 from inferd.bench.serving import Report, report
 from inferd.bench.statistics import PERCENTILES
@@ -85,6 +86,7 @@ async def run(
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.process_time,
     note: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Found:
     """Carry out `plan`.
 
@@ -92,6 +94,7 @@ async def run(
         clock: seconds, monotonic.
         cpu_clock: seconds of the processor that this process has taken.
         note: told what happens, for a person who waits.
+        progress: told of every request that has ended: how many have, and of how many.
     Raises:
         BenchError: the server cannot be reached or refuses the first request, or the prompts
             cannot be had.
@@ -107,7 +110,8 @@ async def run(
         note(f"{len(prompts)} requests to {model} at {plan.base_url}")
         await _warm_up(plan, sender, tokenization, prompts)
         cpu = cpu_clock()
-        records = await _load(plan, prompts, sender, clock)
+        send = _reported(sender.send, lambda done: progress(done, len(prompts)))
+        records = await _load(plan, prompts, send, clock)
         cpu = cpu_clock() - cpu
     finally:
         transport.close()
@@ -233,15 +237,23 @@ async def _warm_up(
         await asyncio.gather(*(_accepted(sender, prompt) for prompt in batch))
 
 
+def _reported(send: Send, progress: Callable[[int], None]) -> Send:
+    """`send`, which says how many have ended."""
+    ended = itertools.count(1)
+
+    async def reported(prompt: Prompt, index: int, scheduled: float) -> Record:
+        record = await send(prompt, index, scheduled)
+        progress(next(ended))
+        return record
+
+    return reported
+
+
 async def _load(
-    plan: Plan, prompts: Sequence[Prompt], sender: Sender, clock: Callable[[], float]
+    plan: Plan, prompts: Sequence[Prompt], send: Send, clock: Callable[[], float]
 ) -> list[Record]:
-    if plan.closed:
-        assert plan.max_concurrency is not None
-        return await closed_loop(prompts, plan.max_concurrency, sender.send, clock=clock)
-    times: Iterable[float] = arrival_times(
-        len(prompts), plan.request_rate, plan.burstiness, plan.seed
-    )
-    return await open_loop(
-        prompts, list(times), sender.send, clock=clock, max_concurrency=plan.max_concurrency
-    )
+    most = plan.max_concurrency
+    if plan.closed and most is not None:
+        return await closed_loop(prompts, most, send, clock=clock)
+    times = arrival_times(len(prompts), plan.request_rate, plan.burstiness, plan.seed)
+    return await open_loop(prompts, times, send, clock=clock, max_concurrency=most)

@@ -70,11 +70,29 @@ def _plan(params: dict[str, Any]) -> Plan:
 
 def _run(plan: Plan) -> Found:
     import uvloop
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
     from inferd.bench.serve import run
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(plan, note=lambda text: click.echo(text, err=True)))
+    console = Console(stderr=True)
+    bar = Progress(
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        task = bar.add_task("Requests", total=None)
+        return runner.run(
+            run(
+                plan,
+                note=lambda text: console.print(text, highlight=False, markup=False),
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        )
 
 
 def _show(plan: Plan, found: Found, metrics: tuple[str, ...]) -> None:
