@@ -63,7 +63,7 @@ def error(scores: Scores, truth: Scores) -> Error:
 
 
 def verdicts(
-    errors: dict[str, Error], weights: dict[str, str], bf16_reference: str
+    errors: Mapping[str, Error], weights: Mapping[str, str], bf16_reference: str
 ) -> dict[str, str]:
     """By variant, what is wrong with it; nothing for those that pass.
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +28,7 @@ class Runner:
     """
 
     def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
-        self._log = log
+        self._log, self._closed = log, False
         began = time.monotonic()
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
@@ -45,7 +46,11 @@ class Runner:
             self.close()
             raise
         self.started_s = time.monotonic() - began
-        self._signal(signal.SIGSTOP)
+        self._stop()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def ask(self, command: Mapping[str, Any], timeout: float = 300.0) -> dict[str, Any]:
         """Wake it, have it do a command, and stop it again."""
@@ -55,10 +60,10 @@ class Runner:
         try:
             stdin.write(json.dumps(command).encode() + b"\n")
             stdin.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):  # it has ended, or was closed
             raise RunnerFailed(self._why()) from None
         reply = self._reply(timeout)
-        self._signal(signal.SIGSTOP)
+        self._stop()
         return reply
 
     def memory(self) -> int:
@@ -67,16 +72,15 @@ class Runner:
         return sum(_proportional(pid) for pid in pids if _session(pid) == self._process.pid)
 
     def close(self) -> None:
-        """End it: kindly, then not."""
+        """End it: kindly, then not. Again is nothing."""
+        if self._closed:
+            return
+        self._closed = True
         self._signal(signal.SIGCONT)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            pass
+        with suppress(subprocess.TimeoutExpired):
+            self._process.communicate(timeout=20)  # closes its stdin
         self._signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.communicate()
 
     def _reply(self, timeout: float) -> dict[str, Any]:
         stdout = self._process.stdout
@@ -88,14 +92,19 @@ class Runner:
         return reply
 
     def _why(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)  # what it says of its end comes last
         last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
         return f"{last[0] if last else 'no answer'} (see {self._log})"
 
+    def _stop(self) -> None:
+        """All of its processes; returns when the first one stands, or has ended."""
+        self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        with suppress(ProcessLookupError):  # it has ended: who waits for its reply will see
             os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            pass  # it has ended; who waits for its reply will see
 
 
 def _line(stream: IO[bytes], deadline: float) -> bytes | None:

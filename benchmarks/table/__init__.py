@@ -1,0 +1,1 @@
+"""README's table of speeds, drawn from the result files."""

@@ -1,0 +1,79 @@
+"""README's table: drawn from results, and up to date."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from benchmarks.record import RESULTS
+from benchmarks.table.draw import table
+from benchmarks.table.readme import BEGIN, END, NoPlace, replaced
+
+README = RESULTS.parents[1] / "README.md"
+ABOUT = {"versions": {"llama-cpp-python": "0.3.36"}, "start_s": 1.25, "memory_bytes": 1_500_000_000}
+RATES = {"decode_1": 35.0, "decode_8": 123.4, "prefill_1x512": 450.0}
+FIGURES: dict[str, Any] = {
+    "commit": "abc",
+    "date": "2026-01-02T03:04:05+00:00",
+    "quiet": True,
+    "machine": {"cpu": "A Chip", "cores": 2},
+    "rounds": [{"number": 0}, {"number": 4}],
+    "medians": {"ours": RATES, "llama": RATES},
+    "variants": {
+        "ours": ABOUT | {"label": "inferd bf16"},
+        "llama": ABOUT | {"label": "llama.cpp bf16", "memory_bytes": None},
+    },
+    "ratios": {"ours": {"best peer": {"decode_1": 1.0, "decode_8": 2.5}}},
+    "ceilings": {"read_bytes_per_s": 45e9, "sgemm_flops_per_s": 190e9},
+    "shares": {"ours": {"decode_1": 0.9, "prefill_1x512": 1.5, "prefill_8x128": 1.25}},
+}
+
+
+def test_a_row_for_each_engine_that_was_measured() -> None:
+    lines = table(FIGURES).splitlines()
+    assert "| **inferd, bf16 weights** | 35.0 | 123 | – | 450 | – | 1.5 GB | 1.2 s |" in lines
+    peer = "| llama.cpp bf16 (llama-cpp-python 0.3.36) | 35.0 | 123 | – | 450 | – | – | 1.2 s |"
+    assert peer in lines
+    assert "| *to the best peer* | *1.00 ×* | *2.50 ×* | *–* | *–* | *–* |  |  |" in lines
+    assert "vLLM" not in table(FIGURES)
+    assert "int8" not in table(FIGURES)
+
+
+def test_all_rows_have_as_many_cells() -> None:
+    rows = [line for line in table(FIGURES).splitlines() if line.startswith("|")]
+    assert len({row.count("|") for row in rows}) == 1
+
+
+def test_the_caption_says_when_the_machine_was_not_quiet() -> None:
+    assert "not quiet" not in table(FIGURES)
+    assert "not quiet" in table(FIGURES | {"quiet": False})
+    assert "Medians of 5 rounds" in table(FIGURES)
+
+
+def test_a_table_is_replaced_and_nothing_else() -> None:
+    readme = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert replaced(readme, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+
+
+def test_a_readme_without_one_gets_a_section() -> None:
+    once = replaced("# inferd\n\n## More\n\nlinks\n", "new")
+    assert once.index(BEGIN) < once.index("## More")
+    assert replaced(once, "new") == once
+
+
+@pytest.mark.parametrize("readme", ["nothing", f"{BEGIN}\n## More\n", f"{END}\n{BEGIN}"])
+def test_half_a_place_is_none(readme: str) -> None:
+    with pytest.raises(NoPlace):
+        replaced(readme, "new")
+
+
+def test_the_readme_says_what_the_results_say() -> None:
+    if not (RESULTS / "peers.json").exists():
+        assert BEGIN not in README.read_text()
+        return
+    command = [sys.executable, "-m", "benchmarks.table", "--check"]
+    done = subprocess.run(command, cwd=README.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
