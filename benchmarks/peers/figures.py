@@ -71,22 +71,39 @@ def step_bytes(shape: Shape, weights: str) -> float:
 def prefill_flops(shape: Shape, sequences: int, context: int) -> float:
     """Operations of a prefill: all layers for every token, the head for each sequence's last.
 
-    Attention: scores and values, each over half of the context on average.
+    Attention: scores and values, over half of the context on average.
     """
     attention = 2 * shape.layers * shape.heads * shape.head_dim * (context + 1)
     per_token = 2 * shape.layer_parameters + attention
     return sequences * (context * per_token + 2 * shape.head_parameters)
 
 
-def share_of_memory(shape: Shape, weights: str, rate: float, read_bytes_per_s: float) -> float:
-    """Of the rate at which the weights can be read once per token; for one sequence."""
-    return rate * step_bytes(shape, weights) / read_bytes_per_s
+def decode_flops(shape: Shape, context: int) -> float:
+    """Operations of one token with `context` tokens before it."""
+    attention = 4 * shape.layers * shape.heads * shape.head_dim * (context + 1)
+    return 2 * (shape.layer_parameters + shape.head_parameters) + attention
 
 
-def share_of_sgemm(shape: Shape, measure: Measure, rate: float, flops_per_s: float) -> float:
-    """Of the machine's float32 products; a prefill through bfloat16 products may exceed 1."""
+def share(
+    shape: Shape, measure: Measure, weights: str, rate: float, ceilings: Mapping[str, float]
+) -> dict[str, float]:
+    """Of what the machine can do at most.
+
+    Returns: `read`, of the rate at which it reads memory, if each step reads all weights once (and
+        nothing else); `sgemm` and `bf16`, of its operations per second in products of such numbers.
+        Kernels that multiply narrow numbers may exceed the share of float32's.
+    """
     tokens = measure.sequences * measure.context
-    return rate / tokens * prefill_flops(shape, measure.sequences, measure.context) / flops_per_s
+    if measure.kind == "prefill":
+        flops = rate / tokens * prefill_flops(shape, measure.sequences, measure.context)
+        found = {}
+    else:
+        flops = rate * decode_flops(shape, measure.context)
+        read = rate / measure.sequences * step_bytes(shape, weights)
+        found = {"read": read / ceilings["read_bytes_per_s"]}
+    for name in ("sgemm", "bf16"):
+        found[name] = flops / ceilings[f"{name}_flops_per_s"]
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def shares(
@@ -95,22 +112,16 @@ def shares(
     weights: Mapping[str, str],
     rates: Mapping[str, Rates],
     ceilings: Mapping[str, float],
-) -> dict[str, dict[str, float]]:
-    """By variant: the share of the memory limit at one sequence, of sgemm in each prefill."""
-    found: dict[str, dict[str, float]] = {}
-    for variant, by_measure in rates.items():
-        for measure in measures:
-            if (rate := by_measure.get(measure.name)) is None:
-                continue
-            if measure.kind == "prefill":
-                share = share_of_sgemm(shape, measure, rate, ceilings["sgemm_flops_per_s"])
-            elif measure.sequences == 1:
-                read = ceilings["read_bytes_per_s"]
-                share = share_of_memory(shape, weights[variant], rate, read)
-            else:
-                continue
-            found.setdefault(variant, {})[measure.name] = round(share, 3)
-    return found
+) -> dict[str, dict[str, dict[str, float]]]:
+    """`share` by variant and measure."""
+    return {
+        variant: {
+            each.name: share(shape, each, weights[variant], by_measure[each.name], ceilings)
+            for each in measures
+            if each.name in by_measure
+        }
+        for variant, by_measure in rates.items()
+    }
 
 
 def median_ceilings(rounds: Sequence[Round]) -> dict[str, float]:

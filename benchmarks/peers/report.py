@@ -14,6 +14,7 @@ from benchmarks.peers.rounds import Plan
 from benchmarks.peers.run import WEIGHTS, Outcome
 from benchmarks.peers.variants import OURS, OURS_INT8
 
+CEILINGS = ("read_bytes_per_s", "sgemm_flops_per_s", "bf16_flops_per_s")
 COMPARED = {OURS.name: ("bf16", "fp32"), OURS_INT8.name: ("int8",)}
 """Ours, and the weights of peers that it is compared with: at least as exact as its own."""
 
@@ -75,8 +76,9 @@ def draw(figures: dict[str, Any]) -> str:
         for peer, values in by_peer.items():
             cells = [_figure(values.get(each), 2) for each in measures]
             lines.append(_row(f"{ours} / {peer}", cells))
-    read, sgemm = (figures["ceilings"][key] / 1e9 for key in sorted(figures["ceilings"]))
-    lines.append(f"The machine reads {read:.1f} GB/s; sgemm {sgemm:.0f} GFLOP/s.")
+    limits = figures["ceilings"]
+    read, sgemm, bf16 = (limits[key] / 1e9 for key in CEILINGS)
+    lines.append(f"The machine: {read:.1f} GB/s; {sgemm:.0f} GFLOP/s fp32, {bf16:.0f} bf16.")
     if not figures["quiet"]:
         lines.append(f"NOT QUIET: {figures['busiest']} cores were busy with other things.")
     return "\n".join(lines)

@@ -74,16 +74,17 @@ def _ratios(best: dict[str, float]) -> str:
 
 
 def _limits(figures: dict[str, Any]) -> str:
-    read, flops = (
-        figures["ceilings"][key] / 1e9 for key in ("read_bytes_per_s", "sgemm_flops_per_s")
-    )
-    shares = figures["shares"]["ours"]
-    one, long, many = (shares[each] for each in ("decode_1", "prefill_1x512", "prefill_8x128"))
+    ceilings, shares = figures["ceilings"], figures["shares"]["ours"]
+    names = ("read_bytes_per_s", "sgemm_flops_per_s", "bf16_flops_per_s")
+    read, fp32, bf16 = (ceilings[name] / 1e9 for name in names)
+    long, many = shares["prefill_1x512"], shares["prefill_8x128"]
     return (
-        f"In the same run the machine read {read:.1f} GB/s and multiplied {flops:.0f} GFLOP/s in "
-        f"float32: one sequence is decoded at {one:.0%} of the rate at which its weights can be "
-        f"read, and prompts are computed at {long:.0%} and {many:.0%} of float32's products. "
-        f"Start: from the process's start to its first token, files in the page cache, no HTTP."
+        f"In the same run the machine read {read:.1f} GB/s and multiplied matrices at "
+        f"{fp32:.0f} GFLOP/s in float32, {bf16:.0f} in bfloat16. inferd's bf16 decodes one "
+        f"sequence at {shares['decode_1']['read']:.0%} of the rate at which its weights can be "
+        f"read, and computes the two prompts at {long['sgemm']:.0%} and {many['sgemm']:.0%} of "
+        f"float32's rate. Start: from the process's start to its first token, files in the page "
+        f"cache, no HTTP. Memory: with the KV cache of 32 sequences."
     )
 
 

@@ -8,11 +8,11 @@ from benchmarks.models.shapes import QWEN3
 from benchmarks.peers.figures import (
     Round,
     best_peer,
+    decode_flops,
     medians,
     prefill_flops,
     ratios,
-    share_of_memory,
-    share_of_sgemm,
+    share,
     shares,
     step_bytes,
 )
@@ -31,6 +31,7 @@ def turn(group: int, **rates: float) -> Round:
     }
 
 
+CEILINGS = {"read_bytes_per_s": 5e10, "sgemm_flops_per_s": 2e11, "bf16_flops_per_s": 4e11}
 ROUNDS = [
     turn(0, ours=10, llama=5, vllm=8),
     turn(0, ours=30, llama=10, vllm=24),
@@ -59,7 +60,9 @@ def test_the_best_peer_is_the_one_with_the_smallest_ratio() -> None:
 def test_a_step_reads_every_matrix_once() -> None:
     assert step_bytes(QWEN3, "bf16") == pytest.approx(1.192e9, rel=1e-3)
     assert step_bytes(QWEN3, "int8") == step_bytes(QWEN3, "bf16") / 2
-    assert share_of_memory(QWEN3, "bf16", 21, 25e9) == pytest.approx(1, rel=0.01)
+    ceilings = CEILINGS | {"read_bytes_per_s": 25e9}
+    assert share(QWEN3, MEASURES[0], "bf16", 21, ceilings)["read"] == pytest.approx(1, rel=0.01)
+    assert share(QWEN3, MEASURES[1], "bf16", 168, ceilings)["read"] == pytest.approx(1, rel=0.01)
 
 
 def test_a_prefill_counts_the_head_once_per_sequence() -> None:
@@ -69,11 +72,20 @@ def test_a_prefill_counts_the_head_once_per_sequence() -> None:
     assert prefill_flops(QWEN3, 8, 128) > 8 * prefill_flops(QWEN3, 1, 128) * 0.999
 
 
-def test_shares_name_what_limits() -> None:
-    rates = {"ours": {each.name: 100.0 for each in MEASURES}}
-    ceilings = {"read_bytes_per_s": 2e11, "sgemm_flops_per_s": 2e11}
-    found = shares(QWEN3, MEASURES, {"ours": "bf16"}, rates, ceilings)
-    assert found["ours"].keys() == {"decode_1", "prefill_1x512", "prefill_8x128"}
-    assert found["ours"]["decode_1"] == pytest.approx(0.596, abs=1e-3)
-    expected = share_of_sgemm(QWEN3, MEASURES[3], 100.0, 2e11)
-    assert found["ours"]["prefill_1x512"] == pytest.approx(expected, abs=1e-3)
+def test_a_token_of_a_long_context_costs_more() -> None:
+    more = decode_flops(QWEN3, 101) - decode_flops(QWEN3, 100)
+    assert more == 4 * QWEN3.layers * QWEN3.heads * QWEN3.head_dim
+    assert decode_flops(QWEN3, 0) > 2 * 596e6
+
+
+def test_shares_are_of_what_limits() -> None:
+    found = shares(QWEN3, MEASURES, {"ours": "bf16"}, {"ours": {"prefill_1x512": 100.0}}, CEILINGS)
+    expected = 100 / 512 * prefill_flops(QWEN3, 1, 512) / 2e11
+    assert found == {
+        "ours": {
+            "prefill_1x512": {
+                "sgemm": pytest.approx(expected, abs=1e-3),
+                "bf16": pytest.approx(expected / 2, abs=1e-3),
+            }
+        }
+    }

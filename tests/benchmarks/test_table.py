@@ -27,8 +27,18 @@ FIGURES: dict[str, Any] = {
         "llama": ABOUT | {"label": "llama.cpp bf16", "memory_bytes": None},
     },
     "ratios": {"ours": {"best peer": {"decode_1": 1.0, "decode_8": 2.5}}},
-    "ceilings": {"read_bytes_per_s": 45e9, "sgemm_flops_per_s": 190e9},
-    "shares": {"ours": {"decode_1": 0.9, "prefill_1x512": 1.5, "prefill_8x128": 1.25}},
+    "ceilings": {
+        "read_bytes_per_s": 45e9,
+        "sgemm_flops_per_s": 190e9,
+        "bf16_flops_per_s": 600e9,
+    },
+    "shares": {
+        "ours": {
+            "decode_1": {"read": 0.9},
+            "prefill_1x512": {"sgemm": 1.5},
+            "prefill_8x128": {"sgemm": 1.25},
+        }
+    },
 }
 
 
@@ -40,6 +50,13 @@ def test_a_row_for_each_engine_that_was_measured() -> None:
     assert "| *to the best peer* | *1.00 ×* | *2.50 ×* | *–* | *–* | *–* |  |  |" in lines
     assert "vLLM" not in table(FIGURES)
     assert "int8" not in table(FIGURES)
+
+
+def test_limits_are_said_beside_the_figures() -> None:
+    last = table(FIGURES).splitlines()[-1]
+    assert "45.0 GB/s" in last
+    assert "at 90% of the rate" in last
+    assert "150% and 125% of float32's" in last
 
 
 def test_all_rows_have_as_many_cells() -> None:
