@@ -188,12 +188,17 @@ def _run(command: list[str], errors: Path) -> None:
     """Raises BuildError with the first error's line; everything is written to `errors`."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S
+            command,
+            env=os.environ | {"LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{command[0]} cannot be run: {error}") from error
     if done.returncode:
         errors.write_text(done.stderr)
         lines = done.stderr.strip().splitlines() or ["no message"]
-        first = next((line for line in lines if "error" in line), lines[0])
+        first = next((line for line in lines if "error:" in line), lines[0])
         raise BuildError(f"{command[0]} failed: {first} (all of it: {errors})")
