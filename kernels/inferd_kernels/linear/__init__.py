@@ -49,7 +49,9 @@ def linear(
     return LINEAR.on(x.device.type)(x, weight, bias)
 
 
-def linear_f32(x: torch.Tensor, weight: torch.Tensor | PackedWeight) -> torch.Tensor:
+def linear_f32(
+    x: torch.Tensor, weight: torch.Tensor | PackedWeight, out: torch.Tensor | None = None
+) -> torch.Tensor:
     """Apply a linear layer and keep the sums as they are: for logits.
 
     In bfloat16 a logit between 16 and 32 is a multiple of 1/8: log-probabilities would be as
@@ -58,9 +60,10 @@ def linear_f32(x: torch.Tensor, weight: torch.Tensor | PackedWeight) -> torch.Te
     Args:
         x: [T, in], fp32, bf16 or fp16.
         weight: [out, in], contiguous, of x's dtype; or a PackedWeight of x's dtype.
+        out: [T, out] float32, where the result goes; None: into memory of its own.
 
     Returns: [T, out] float32.
 
     Semantics: y[t, o] = sum_i x[t, i] * weight[o, i], in fp32
     """
-    return LINEAR_F32.on(x.device.type)(x, weight)
+    return LINEAR_F32.on(x.device.type)(x, weight, out)

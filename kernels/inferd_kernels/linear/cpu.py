@@ -37,10 +37,12 @@ def linear(
     return reference.linear(x, weight, bias)
 
 
-def linear_f32(x: torch.Tensor, weight: torch.Tensor | PackedWeight) -> torch.Tensor:
+def linear_f32(
+    x: torch.Tensor, weight: torch.Tensor | PackedWeight, out: torch.Tensor | None = None
+) -> torch.Tensor:
     if isinstance(weight, PackedWeight):
-        return _packed(x, weight, None, torch.float32)
-    return reference.linear_f32(x, weight)
+        return _packed(x, weight, None, torch.float32, out)
+    return reference.linear_f32(x, weight, out)
 
 
 def arguments(
@@ -61,12 +63,18 @@ def arguments(
 
 
 def _packed(
-    x: torch.Tensor, weight: PackedWeight, bias: torch.Tensor | None, dtype: torch.dtype
+    x: torch.Tensor,
+    weight: PackedWeight,
+    bias: torch.Tensor | None,
+    dtype: torch.dtype,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     assert x.dtype == weight.dtype and (bias is None or bias.dtype == x.dtype)
     assert x.dim() == 2 and x.shape[1] == weight.shape[1]
     x = x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous()
-    out = torch.empty(len(x), weight.shape[0], dtype=dtype)
+    if out is None:
+        out = torch.empty(len(x), weight.shape[0], dtype=dtype)
+    assert out.shape == (len(x), weight.shape[0]) and out.dtype == dtype
     assert _run is not None
     _run(arguments(x, weight, bias, out), len(x))
     return out

@@ -25,7 +25,14 @@ def linear(
     return functional.linear(x, weight, bias)
 
 
-def linear_f32(x: torch.Tensor, weight: torch.Tensor | PackedWeight) -> torch.Tensor:
+def linear_f32(
+    x: torch.Tensor, weight: torch.Tensor | PackedWeight, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    y = _linear_f32(x, weight)
+    return y if out is None else out.copy_(y)
+
+
+def _linear_f32(x: torch.Tensor, weight: torch.Tensor | PackedWeight) -> torch.Tensor:
     if isinstance(weight, Int8Weight):
         return int8_reference.linear(x, *weight.quantized(), weight.group)
     if isinstance(weight, PackedWeight):

@@ -19,7 +19,7 @@ from inferd.engines.native.decoder_weights import is_ignored, parameters
 from inferd.engines.native.layers import DenseMLP, build_layer, enter
 from inferd.engines.native.model import Batch, KVSpec
 from inferd.engines.native.parameters import read_config, read_headers
-from inferd.engines.native.quantization import INT8, int8_groups
+from inferd.engines.native.quantization import INT8, NO_KERNELS, int8_groups
 from inferd.engines.native.rope import RopeTable
 from inferd.engines.native.stores import PackedStore, Parameters, Store, TensorStore
 from inferd.errors import StartError
@@ -98,6 +98,7 @@ class Decoder:
         )  # whether steps without adapters run as a program
         self._max_batch_tokens = max_batch_tokens
         self._program: StepProgram | None = None
+        self._logits = torch.empty(0, self.vocab_size)
 
     def reserve(self, length: int) -> None:
         """Prepare for contexts of `length` tokens, so that no step has to grow a table."""
@@ -137,14 +138,24 @@ class Decoder:
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor, segments: LoraSegments | None = None) -> torch.Tensor:
-        """[N, hidden] → float32 [N, vocab_size], soft cap and scale applied.
+        """[N, hidden] → float32 [N, vocab_size], soft cap and scale applied; on a CPU it holds
+        until the next call.
 
         `segments`: which rows of `hidden` use which adapter.
         """
-        logits = linear_f32(hidden, self._head)
+        logits = linear_f32(hidden, self._head, self._logits_place(len(hidden)))
         if segments is not None:
             lora(logits, hidden, self._lora[HEAD], segments)
         return finish_logits(self.config, logits)
+
+    def _logits_place(self, rows: int) -> torch.Tensor | None:
+        """On a CPU, one for all calls: pages that come fresh from the system take a millisecond
+        for some 10 MB."""
+        if self.device.type != "cpu":
+            return None
+        if rows > len(self._logits):
+            self._logits = torch.empty(rows, self.vocab_size)
+        return self._logits[:rows]
 
     def _embed(self, batch: Batch) -> torch.Tensor:
         if batch.segments is None:
@@ -160,11 +171,11 @@ class Decoder:
 
 
 def finish_logits(config: DecoderConfig, logits: torch.Tensor) -> torch.Tensor:
-    """Scale and soft cap."""
+    """Scale and soft cap, in place."""
     if config.logit_scale != 1.0:
-        logits = logits * config.logit_scale
-    if config.logit_softcap:
-        logits = torch.tanh(logits / config.logit_softcap) * config.logit_softcap
+        logits.mul_(config.logit_scale)
+    if cap := config.logit_softcap:
+        logits.div_(cap).tanh_().mul_(cap)
     return logits
 
 
@@ -215,7 +226,7 @@ def pick_store(dtype: torch.dtype, device: torch.device, groups: Mapping[str, in
     kernels = device.type == "cpu" and library() is not None
     if groups:
         if not kernels:
-            raise StartError("unsupported", "int8 weights need a CPU and a C++ compiler")
+            raise StartError("unsupported", NO_KERNELS)
         from inferd.engines.native.int8_store import Int8Store
 
         return Int8Store(dtype, groups)

@@ -85,10 +85,12 @@ class Model(Protocol):
         """Its layers that adapters can change; None: it takes no adapters."""
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Write the new tokens' KV; return their final hidden states [T, hidden], normed."""
+        """Write the new tokens' KV; return their final hidden states [T, hidden], normed. They hold
+        until the next call."""
 
     def logits(self, hidden: torch.Tensor, segments: LoraSegments | None = None) -> torch.Tensor:
-        """[N, hidden] → float32 [N, vocab_size], soft caps and scales applied.
+        """[N, hidden] → float32 [N, vocab_size], soft caps and scales applied. They hold until the
+        next call.
 
         `segments`: which rows of `hidden` use which adapter.
         """
