@@ -102,7 +102,8 @@ inline uint32_t at_most(f64v a, f64v b) {
 #if defined(__AVX512F__)
   return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LE_OQ);
 #elif defined(__AVX2__)
-  return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_LE_OQ)));
+  const __m256d mask = _mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_LE_OQ);
+  return static_cast<uint32_t>(_mm256_movemask_pd(mask));
 #else
   uint32_t bits = 0;
   for (int i = 0; i < kWide; ++i) bits |= static_cast<uint32_t>(a[i] <= b[i]) << i;

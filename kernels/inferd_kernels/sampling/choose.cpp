@@ -1,68 +1,15 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
-#include <type_traits>
 
 #include "sampling/changes.h"
+#include "sampling/draw.h"
 #include "sampling/largest.h"
 #include "sampling/noise.h"
+#include "sampling/work.h"
 
 namespace inferd {
 namespace {
-
-// What is found in a chunk of a row.
-struct Part {
-  uint32_t worst_raw, worst;  // the largest magnitude's bits: above infinity's, there is a NaN
-  double mass;
-  int64_t ahead;
-  double finish;
-  int64_t token;
-};
-
-// What is found in a row.
-struct State {
-  int32_t health;
-  int64_t token;
-  View view;            // of what is drawn from
-  View scored;          // of what is scored
-  uint64_t stream;
-  double finish;        // of the likeliest token
-  float least_value;    // the filters before top_p drop what is below
-  float least_weight;   // and all of them
-};
-
-// Memory for the row that is being worked on.
-struct Work {
-  State* state;
-  Part* parts;        // [chunks]
-  uint8_t* live;      // [tiles]: 0 where all tokens have been dropped
-  float* raw_maxima;  // [tiles, kWidth]: the largest of each column of a tile's blocks
-  float* maxima;      // the same of the adjusted logits
-  float* adjusted;    // [padded]
-  float* weights;     // [padded]: relative to the likeliest token; 0 for what was dropped
-  uint32_t* list;     // [2 * padded]
-
-  static size_t bytes(int64_t vocab) { return Work().place(nullptr, vocab); }
-
-  // Returns how many bytes it takes.
-  size_t place(char* memory, int64_t vocab) {
-    const int64_t tiles = tiles_of(vocab);
-    size_t used = 0;
-    const auto take = [&](auto*& array, int64_t count) {
-      array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(memory + used);
-      used += (count * sizeof *array + 63) / 64 * 64;
-    };
-    take(state, 1);
-    take(parts, chunks_of(vocab));
-    take(live, tiles);
-    take(raw_maxima, tiles * kWidth);
-    take(maxima, tiles * kWidth);
-    take(adjusted, tiles * kTile);
-    take(weights, tiles * kTile);
-    take(list, tiles * kTile * 2);
-    return used;
-  }
-};
 
 // A thread that works alone, in place of a team.
 struct Alone {
@@ -106,65 +53,9 @@ int64_t first_of(const Logits& logits, float largest) {
   return std::find(logits.x + tile * kTile, end, largest) - logits.x;
 }
 
-// Weights of the chunk's tokens, and their sum.
-double weigh(const Logits& logits, int64_t begin, int64_t end, const Work& work) {
-  const View view = work.state->view;
-  const float least = work.state->least_value;
-  const f32v floor = splat(least);
-  float* weights = work.weights;
-  Mass mass;
-  view.with_steps([&](auto&& steps) {
-    for (int64_t at = begin; at < end; at += kTile) {
-      const int64_t tile = at / kTile;
-      work.live[tile] = at_least(view(load_block(logits.maxima + tile * kWidth)), least) != 0;
-      if (!work.live[tile]) continue;
-      const int64_t stop = std::min(at + kTile, end);
-      each_block(logits.x, at, stop, [&](const Block& y, int64_t i) {
-        const Block weight = map(y, [&](f32v part) {
-          const f32v value = steps(part);
-          return value >= floor ? exp_of_negative(value) : f32v{};
-        });
-        store_block(weights + i, weight);
-        mass.add(weight);
-      });
-      const int64_t written = (stop + kWidth - 1) / kWidth * kWidth;
-      std::fill(weights + written, weights + at + kTile, 0.0f);
-    }
-  });
-  return mass.total();
-}
-
-// The first of the chunk's tokens to arrive, if it is before the likeliest one.
-void race(int64_t begin, int64_t end, const Work& work, Part& part) {
-  const State& state = *work.state;
-  const f32v floor = splat(state.least_weight);
-  part.finish = state.finish;
-  part.token = state.token;
-  for (int64_t at = begin; at < end; at += kTile) {
-    if (!work.live[at / kTile]) continue;
-    each_block(work.weights, at, at + kTile, [&](const Block& all, int64_t i) {
-      if (at_least(all, state.least_weight) == 0) return;
-      const Block kept = map(all, [&](f32v w) { return w >= floor ? w : f32v{}; });
-#pragma GCC unroll 8
-      for (int k = 0; k < kWides; ++k) {
-        const int64_t token = i + k * kWide;
-        const f64v u = uniform(state.stream, token), weight = kept.wide(k);
-        // -log(1 - u) >= u: most tokens cannot arrive in time, whatever their exact number.
-        const uint32_t hits = at_most(u, weight * (part.finish * (1 + 1e-9)));
-        each_bit(hits, [&](int lane) {
-          const double time = finish(u[lane], weight[lane]);
-          const bool earlier = time < part.finish || (time == part.finish && token + lane < part.token);
-          if (!earlier) return;
-          part.finish = time;
-          part.token = token + lane;
-        });
-      }
-    });
-  }
-}
-
 // Sum of e^y over the chunk, and how many of its tokens rank before `token`.
-void tally(const float* x, int64_t begin, int64_t end, const View& view, int64_t token, Part& part) {
+void tally(const float* x, int64_t begin, int64_t end, const View& view, int64_t token,
+           Part& part) {
   const f32v given = splat(view(x[token]));
   i32v lanes;
   for (int i = 0; i < kLanes; ++i) lanes[i] = i;
@@ -193,6 +84,8 @@ struct Task {
 
   const ChooseRow& row() const { return args.rows[index]; }
   bool draws() const { return row().token < 0 && !row().greedy; }
+  bool cuts() const { return row().top_k > 0 && row().top_k < args.vocab; }
+  bool filters() const { return row().top_p < 1.0f || row().min_p > 0.0f || cuts(); }
   int64_t chunks() const { return chunks_of(args.vocab); }
   int64_t end(int64_t chunk) const { return std::min((chunk + 1) * kChunk, args.vocab); }
   Logits raw() const {
@@ -208,7 +101,7 @@ float least_value(const Task& task, const View& view) {
   const ChooseRow& row = task.row();
   float least = -kInfinity;
   if (row.min_p > 0.0f) least = std::log(row.min_p);
-  if (row.top_k > 0 && row.top_k < task.args.vocab)
+  if (task.cuts())
     least = std::max(least, kth_largest(task.adjusted(), view, row.top_k, task.work.list));
   return least;
 }
@@ -244,7 +137,7 @@ void settle(const Task& task) {
   if (!task.draws()) return;
   state.view = View::drawn(largest, row.temperature);
   state.stream = stream_of(row.seed, row.position);
-  state.finish = finish(uniform(state.stream, state.token)[0], 1.0);
+  state.finish = finish(uniform(state.stream, offsets_from(state.token))[0], 1.0);
   state.least_value = least_value(task, state.view);
   state.least_weight = FLT_MIN;
 }
@@ -299,7 +192,8 @@ void draw(const Task& task, Executor& team) {
     });
   }
   team.each(task.chunks(), 1, [&](int64_t c, int64_t) {
-    if (state.health == kHealthy) race(c * kChunk, task.end(c), work, work.parts[c]);
+    if (state.health == kHealthy)
+      race(c * kChunk, task.end(c), work, task.filters(), work.parts[c]);
   });
   team.each(1, 1, [&](int64_t, int64_t) {
     if (state.health != kHealthy) return;
@@ -317,11 +211,10 @@ void draw(const Task& task, Executor& team) {
 void write_top(const Task& task, const Logits& logits, const View& view, float log_total) {
   const int64_t count = std::min<int64_t>(task.row().top, logits.vocab);
   if (count == 0) return;
-  const float bound = bound_of_largest(logits, view, count, task.work.list);
+  float least = bound_of_largest(logits, view, count, task.work.list);
   // A heap of (magnitude, token), the last of them on top.
   uint64_t* heap = reinterpret_cast<uint64_t*>(task.work.list);
   int64_t size = 0;
-  float least = bound;
   each_from(logits, view, [&] { return least; }, [&](float y, int64_t token) {
     const uint64_t key = static_cast<uint64_t>(magnitude(y)) << 32 | static_cast<uint64_t>(token);
     if (size == count) {

@@ -154,7 +154,8 @@ def score(
 ) -> Scores:
     table = np.zeros(len(tokens), _ROW_FIELDS)
     table["greedy"] = 1
-    table["token"] = tokens.numpy()
+    given = tokens.numpy()
+    table["token"] = np.where(given < 0, logits.shape[-1], given)  # outside, and refused as such
     table["top"] = min(top, logits.shape[-1])
     others = np.empty((len(tokens), 0), np.int64) if extra is None else extra.numpy()
     table["num_extra"] = others.shape[1]
