@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from inferd.bench.machine import machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -25,7 +25,7 @@ def save(name: str, figures: dict[str, Any], code: Sequence[str]) -> Path:
         "benchmark": name,
         "commit": _commit(code),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
+        "machine": machine(),
         **figures,
     }
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -48,21 +48,3 @@ def _git(*arguments: str) -> str:
         check=True,
     )
     return done.stdout.strip()
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 2),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _cpu_model() -> str:
-    """As the kernel names it; /proc exists on Linux only."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -63,6 +63,13 @@ def test_serve_says_what_it_found(site: Site) -> None:
     assert "P99" in output
 
 
+def test_replies_of_one_token_have_no_time_between_tokens(site: Site) -> None:
+    output = serve(site, "--output-len", "1")
+    assert re.search(r"│ TTFT \(ms\) ", output)
+    assert "TPOT" not in output
+    assert "ITL" not in output
+
+
 def test_an_open_loop_has_latencies_from_the_schedule(site: Site) -> None:
     output = serve(site, "--request-rate", "1000", "--percentile-metrics", "ttft,tpot")
     assert "TTFT from schedule (ms)" in output
@@ -76,7 +83,8 @@ def test_serve_writes_everything(site: Site, tmp_path: Path) -> None:
     assert "Wrote a.json" in output
     saved = json.loads((tmp_path / "a.json").read_text())
     assert saved["benchmark"] == "serve"
-    assert {"date", "commit", "cpu", "cores", "inferd", "python"} <= saved["environment"].keys()
+    assert {"date", "commit", "inferd", "torch"} <= saved["environment"].keys()
+    assert {"cpu", "cores", "load_1min", "python"} <= saved["environment"]["machine"].keys()
     assert saved["config"]["lengths"]["input_len"] == 40
     assert saved["config"]["request_rate"] == "inf"
     assert "secret" not in (tmp_path / "a.json").read_text()

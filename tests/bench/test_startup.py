@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from inferd.bench import page_cache
-from inferd.bench.startup import Start, split, summary
+from inferd.bench.startup import MARKS, Start, split, summary
+from inferd.cli.terminal import STAGES
 
 LINES = [
     (1.5, "12:00:00 info    inferd.state: deployments are kept"),
@@ -35,6 +36,10 @@ def test_phases_follow_what_the_daemon_says() -> None:
 def test_a_phase_that_is_not_told_is_part_of_the_next() -> None:
     phases = split([LINES[0], LINES[3]], 1.0, 7.0, 7.25)
     assert phases == {"daemon": 0.5, "weights": 3.5, "warm-up": 2.0, "first token": 0.25}
+
+
+def test_the_daemon_says_what_is_looked_for() -> None:
+    assert list(MARKS.values()) == [STAGES["weights"], STAGES["warmup"]]
 
 
 def test_several_starts() -> None:

@@ -82,7 +82,7 @@ class Asked:
             fields["temperature"] = self.temperature
         if self.ignore_eos:
             fields |= {"ignore_eos": True, "min_tokens": prompt.output_len}
-        return json.dumps(fields | dict(self.extra), ensure_ascii=False).encode()
+        return json.dumps(fields | dict(self.extra)).encode()
 
 
 class StreamReader:

@@ -10,6 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+# Variables that change how fast things are, and how memory is had.
+_SETTINGS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "LD_PRELOAD",
+    "INFERD_CPU_ISA",
+)
+
 
 def environment() -> dict[str, Any]:
     """Everything about where and with what a result was measured."""
@@ -18,21 +27,25 @@ def environment() -> dict[str, Any]:
         "inferd": version("inferd"),
         "commit": _commit(),
         "torch": version("torch"),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpu": cpu_model(),
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The machine as this process sees it now."""
+    return {
+        "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "load_1min": round(os.getloadavg()[0], 2),
-        "threads": {name: os.environ[name] for name in _THREADS if name in os.environ},
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "settings": {name: os.environ[name] for name in _SETTINGS if name in os.environ},
     }
 
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "LD_PRELOAD")
-
-
-def cpu_model() -> str:
+def _cpu_model() -> str:
     """As the kernel names it; /proc exists on Linux only."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []

@@ -107,7 +107,7 @@ def show_latency(console: Console, found: Latency) -> None:
     }
     _show_summaries(console, times, 1000)
     rates = {"Prefill (tok/s)": found.prefill_throughput, "Decode (tok/s)": found.decode_throughput}
-    _show_summaries(console, {name: each for name, each in rates.items() if each.count}, 1)
+    _show_summaries(console, rates, 1)
 
 
 def show_startup(console: Console, found: Startup) -> None:
@@ -131,12 +131,16 @@ def _show_rows(console: Console, title: str, rows: Iterable[Row]) -> None:
 
 
 def _show_summaries(console: Console, summaries: Mapping[str, Summary], scale: float) -> None:
-    percents = [percent for percent, _ in next(iter(summaries.values())).percentiles]
+    """A line each; nothing of those that describe nothing."""
+    filled = {name: each for name, each in summaries.items() if each.count}
+    if not filled:
+        return
+    percents = [percent for percent, _ in next(iter(filled.values())).percentiles]
     table = Table()
     table.add_column("", no_wrap=True)
     for name in ("mean", *(f"P{percent:g}" for percent in percents), "max"):
         table.add_column(name, justify="right")
-    for name, each in summaries.items():
+    for name, each in filled.items():
         values = (each.mean, *(value for _, value in each.percentiles), each.max)
         table.add_row(name, *(f"{scale * value:.2f}" for value in values))
     console.print(table)

@@ -22,7 +22,8 @@ PHASES = ("daemon", "engine", "weights", "warm-up", "first token")
 """What takes the time, in order:
 
 - daemon: its interpreter and imports, up to its first line of log;
-- engine: the model's process: interpreter, imports, settings, up to the first weights;
+- engine: the model's process: interpreter, imports, kernels (the first start compiles them),
+  up to the first weights;
 - weights: until all are loaded;
 - warm-up: from there until the daemon is ready;
 - first token: a request that asks for one.
@@ -30,7 +31,9 @@ PHASES = ("daemon", "engine", "weights", "warm-up", "first token")
 A phase whose end the daemon does not tell is part of the next one.
 """
 
-_MARKS = {"engine": "Loading weights", "weights": "Warming up"}
+MARKS = {"engine": "Loading weights", "weights": "Warming up"}
+"""What the daemon says when a phase has ended."""
+
 _READY_S = 900.0
 
 
@@ -90,7 +93,7 @@ def split(
     """Seconds by phase, in order, from what was written and when."""
     lines = list(lines)
     ends: dict[str, float | None] = {"daemon": min((at for at, _ in lines), default=None)}
-    for phase, mark in _MARKS.items():
+    for phase, mark in MARKS.items():
         ends[phase] = next((at for at, line in lines if mark in line), None)
     ends |= {"warm-up": ready, "first token": first}
     phases, last = {}, began

@@ -206,7 +206,7 @@ class Transport:
             f"{method} {self._server.prefix}{path} HTTP/1.1\r\n{self._headers}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        return head.encode("latin-1") + body
+        return head.encode("utf-8", "surrogateescape") + body
 
     async def _connection(self) -> Connection:
         while self._idle:
