@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferd_kernels.lora import (
@@ -17,7 +17,7 @@ from inferd_kernels.lora import (
     segments,
 )
 
-pytestmark = pytest.mark.usefixtures("implementation")
+pytestmark = pytest.mark.usefixtures("implementation", "poisoned_memory")
 
 CPU = torch.device("cpu")
 IN, WIDTHS = 11, (4, 2, 3)  # a fused layer of three projections
@@ -134,6 +134,79 @@ def test_embedding(dtype: torch.dtype, atol: float, generator: torch.Generator) 
         torch.testing.assert_close(y[t].double(), expected, atol=atol, rtol=0)
     assert torch.equal(y[[1, 4]], before[[1, 4]])
     lora_embedding(y, ids, module, NO_SEGMENTS)
+
+
+def test_a_slot_may_change_between_steps(generator: torch.Generator) -> None:
+    first, second = weights(generator, (2, 0, 1)), weights(generator, (1, 3, 2))
+    module = LoraModule([first, None])
+    x = torch.randn(3, IN, generator=generator)
+    step = segments([1, 0], [2, 1], CPU)
+    for slots in ([first, None], [first, second], [None, second], [None, None], [second, first]):
+        module.slots[:] = slots
+        y = torch.zeros(3, OUT)
+        lora(y, x, module, step)
+        expected = [added(x[t], slots[slot]) for t, slot in enumerate([1, 1, 0])]
+        torch.testing.assert_close(y.double(), torch.stack(expected), atol=1e-5, rtol=0)
+
+
+def test_no_weights_are_read_twice_when_factors_lie_transposed(generator: torch.Generator) -> None:
+    plain = weights(generator, (2, 1, 3))
+    parts = tuple(LoraPart(part.offset, part.b.t().contiguous().t()) for part in plain.parts)
+    x = torch.randn(4, IN, generator=generator)
+    results = []
+    for one in (plain, LoraWeights(plain.a, parts)):
+        y = torch.zeros(4, OUT)
+        lora(y, x, LoraModule([one]), segments([0], [4], CPU))
+        results.append(y)
+    assert torch.equal(*results)
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[torch.dtype, list[LoraWeights | None], int, int]:
+    """dtype, slots, inputs and outputs of a layer of up to three projections."""
+    seed = torch.Generator().manual_seed(draw(st.integers(0, 1 << 30)))
+    dtype = draw(st.sampled_from(list(DTYPES)))
+    inputs = draw(st.sampled_from([1, 11, 32, 70, 128]))
+    widths = draw(st.lists(st.sampled_from([1, 7, 16, 33, 520]), min_size=1, max_size=3))
+    slots: list[LoraWeights | None] = []
+    for _ in range(draw(st.integers(1, 4))):
+        ranks = [draw(st.sampled_from([0, 1, 4, 8, 16, 20])) for _ in widths]
+        parts = tuple(
+            LoraPart(sum(widths[:i]), torch.randn(widths[i], rank, generator=seed).to(dtype))
+            for i, rank in enumerate(ranks)
+            if rank
+        )
+        a = torch.randn(sum(ranks), inputs, generator=seed).to(dtype)
+        slots.append(LoraWeights(a, parts) if parts else None)
+    return dtype, slots, inputs, sum(widths)
+
+
+@settings(max_examples=40, deadline=None)
+@given(layers(), st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 20)), max_size=6))
+def test_any_shape(
+    layer: tuple[torch.dtype, list[LoraWeights | None], int, int],
+    sequences: list[tuple[int, int]],
+) -> None:
+    dtype, slots, inputs, outputs = layer
+    owners = [min(slot, len(slots) - 1) for slot, _ in sequences]
+    rows = [
+        slot for slot, (_, length) in zip(owners, sequences, strict=True) for _ in range(length)
+    ]
+    seed = torch.Generator().manual_seed(len(rows))
+    x = torch.randn(len(rows), inputs, generator=seed).to(dtype)
+    y = torch.randn(len(rows), outputs, generator=seed)
+    before = y.clone()
+    lora(y, x, LoraModule(slots), segments(owners, [length for _, length in sequences], CPU))
+    for t, slot in enumerate(rows):
+        one = slots[slot] if slot >= 0 else None
+        expected, first = before[t].double(), 0
+        for part in one.parts if one is not None else ():
+            width, rank = part.b.shape
+            assert one is not None
+            low = one.a[first : first + rank].double() @ x[t].double()
+            expected[part.offset : part.offset + width] += part.b.double() @ low
+            first += rank
+        torch.testing.assert_close(y[t].double(), expected, atol=2e-3, rtol=1e-5)
 
 
 def test_ranks_that_do_not_add_up_are_a_bug() -> None:

@@ -1,5 +1,5 @@
-// Attention's sums of weighted values, a tile of them held in registers: each adds one position after
-// another, whatever tile it is in.
+// Sums of weighted values, a tile of them held in registers: each adds one position after another,
+// whatever tile it is in.
 #pragma once
 
 #include <cstdint>

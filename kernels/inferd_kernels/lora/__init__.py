@@ -26,8 +26,8 @@ __all__ = [
     "segments",
 ]
 
-LORA = Op("lora", reference.lora)
-LORA_EMBEDDING = Op("lora_embedding", reference.lora_embedding)
+LORA = Op("lora", reference.lora, cpu="inferd_kernels.lora.cpu")
+LORA_EMBEDDING = Op("lora_embedding", reference.lora_embedding, cpu="inferd_kernels.lora.cpu")
 
 
 def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSegments) -> None:

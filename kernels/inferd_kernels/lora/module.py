@@ -13,17 +13,18 @@ class LoraPart:
 
     Args:
         offset: the projection's first column in the layer's output.
-        b: [width, rank], contiguous, with the adapter's scaling folded in; of a's dtype, or float32
-            where a factor that is no power of two should not cost precision.
+        b: [width, rank], best with a contiguous transpose, which kernels read (the CPU's make one
+            where it is not); with the adapter's scaling folded in; of a's dtype, or float32 where a
+            factor that is no power of two should not cost precision.
     """
 
     offset: int
     b: torch.Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LoraWeights:
-    """What one adapter adds to one layer. Never changed: slots share it freely.
+    """What one adapter adds to one layer. Never changed: slots share it freely; equal to itself.
 
     Args:
         a: [sum of the parts' ranks, in], the parts' first factors one after another, contiguous.
@@ -47,6 +48,8 @@ class LoraModule:
     """One layer's adapters: slot → weights, None where the slot is empty or leaves it alone.
 
     Its owner fills and empties slots between steps, on the device that the layer runs on.
+    `prepared` is what an implementation made of them, and made anew when they changed.
     """
 
     slots: list[LoraWeights | None] = field(default_factory=list)
+    prepared: object = field(default=None, compare=False, repr=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -16,11 +16,15 @@ class Segment:
     rows: slice | torch.Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoraSegments:
-    """The slots that a step uses, each once and in ascending order. Falsy: no adapter at all."""
+    """The slots that a step uses, each once and in ascending order. Falsy: no adapter at all.
+
+    `prepared` is what an implementation made of them; the segments never change.
+    """
 
     each: tuple[Segment, ...] = ()
+    prepared: object = field(default=None, compare=False, repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.each)

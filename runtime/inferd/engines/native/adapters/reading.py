@@ -226,7 +226,8 @@ def _fuse(
     a = keep(torch.cat(firsts), group[0].a)
     parts = [
         LoraPart(
-            pair.site.offset, keep(_finite(file, pair.b) * settings.scaling(pair.path), pair.b)
+            pair.site.offset,
+            keep(_finite(file, pair.b).t() * settings.scaling(pair.path), pair.b).t(),
         )
         for pair in group
     ]

@@ -1,0 +1,185 @@
+"""`lora` and `lora_embedding` in C++.
+
+What C reads of a module and of a step's segments is made once and kept with them: a module's anew
+where its slots changed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from inferd_kernels.cpu.library import DTYPES, Args, operation
+from inferd_kernels.lora.module import LoraModule, LoraWeights
+from inferd_kernels.lora.segments import LoraSegments, Segment
+
+
+class LoraPartArgs(ctypes.Structure):
+    """See cpu.h: LoraPart."""
+
+    _fields_ = (
+        ("b", ctypes.c_void_p),
+        ("offset", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("rank", ctypes.c_int64),
+        ("dtype", ctypes.c_int32),
+    )
+
+
+class LoraSlot(ctypes.Structure):
+    """See cpu.h."""
+
+    _fields_ = (
+        ("a", ctypes.c_void_p),
+        ("parts", ctypes.POINTER(LoraPartArgs)),
+        ("num_parts", ctypes.c_int64),
+        ("rank", ctypes.c_int64),
+    )
+
+
+class LoraBatch(ctypes.Structure):
+    """See cpu.h."""
+
+    _fields_ = (
+        ("rows", ctypes.c_void_p),
+        ("starts", ctypes.c_void_p),
+        ("slots", ctypes.c_void_p),
+        ("num_segments", ctypes.c_int64),
+    )
+
+
+class LoraArgs(Args):
+    """See cpu.h."""
+
+    _fields_ = (
+        ("y", ctypes.c_void_p),
+        ("x", ctypes.c_void_p),
+        ("ids", ctypes.c_void_p),
+        ("batch", ctypes.POINTER(LoraBatch)),
+        ("slots", ctypes.POINTER(LoraSlot)),
+        ("in_", ctypes.c_int64),
+        ("out", ctypes.c_int64),
+        ("max_rank", ctypes.c_int64),
+        ("x_stride", ctypes.c_int64),
+        ("y_stride", ctypes.c_int64),
+        ("x_dtype", ctypes.c_int32),
+        ("y_dtype", ctypes.c_int32),
+    )
+
+
+class Slots:
+    """A module's slots as C reads them, and what they point into.
+
+    Attributes:
+        weights: what they were made of.
+        args: all of an operation's arguments but those of a call.
+    """
+
+    def __init__(self, weights: Sequence[LoraWeights | None]) -> None:
+        self.weights = list(weights)
+        self._keep: list[object] = []
+        self._array = (LoraSlot * len(weights))(*map(self._slot, weights))
+        held = [one for one in weights if one is not None]
+        self.args = LoraArgs(
+            slots=self._array,
+            in_=held[0].a.shape[1] if held else 0,
+            max_rank=max((len(one.a) for one in held), default=0),
+            x_dtype=DTYPES[held[0].a.dtype] if held else 0,
+        )
+
+    def _slot(self, weights: LoraWeights | None) -> LoraSlot:
+        if weights is None:
+            return LoraSlot()
+        transposed = [part.b.t().contiguous() for part in weights.parts]
+        parts = (LoraPartArgs * len(transposed))(
+            *(
+                LoraPartArgs(
+                    b=b.data_ptr(),
+                    offset=part.offset,
+                    width=b.shape[1],
+                    rank=b.shape[0],
+                    dtype=DTYPES[b.dtype],
+                )
+                for part, b in zip(weights.parts, transposed, strict=True)
+            )
+        )
+        self._keep += [parts, transposed]
+        return LoraSlot(weights.a.data_ptr(), parts, len(parts), len(weights.a))
+
+
+class Batch:
+    """A step's segments as C reads them."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        rows = [_rows(segment) for segment in segments]
+        self._rows = np.concatenate(rows).astype(np.int32)
+        self._starts = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+        self._slots = np.fromiter((segment.slot for segment in segments), np.int32, len(segments))
+        self.args = LoraBatch(
+            rows=self._rows.ctypes.data,
+            starts=self._starts.ctypes.data,
+            slots=self._slots.ctypes.data,
+            num_segments=len(segments),
+        )
+        self.pointer = ctypes.pointer(self.args)
+
+
+def _rows(segment: Segment) -> np.ndarray:
+    if isinstance(segment.rows, slice):
+        return np.arange(segment.rows.start, segment.rows.stop)
+    rows: np.ndarray = segment.rows.numpy()
+    return rows
+
+
+_run = operation("lora", LoraArgs)
+
+
+def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSegments) -> None:
+    args = slots_of(module).args
+    args.x = x.data_ptr()
+    args.ids = None
+    args.x_stride = x.stride(0)
+    _add(y, args, segments)
+
+
+def lora_embedding(
+    y: torch.Tensor, ids: torch.Tensor, module: LoraModule, segments: LoraSegments
+) -> None:
+    ids = ids.long().contiguous()
+    args = slots_of(module).args
+    args.x = None
+    args.ids = ids.data_ptr()
+    _add(y, args, segments)
+
+
+def _add(y: torch.Tensor, args: LoraArgs, segments: LoraSegments) -> None:
+    if not args.max_rank:
+        return
+    args.y = y.data_ptr()
+    args.out = y.shape[1]
+    args.y_stride = y.stride(0)
+    args.y_dtype = DTYPES[y.dtype]
+    args.batch = batch_of(segments).pointer
+    assert _run is not None
+    _run(args, len(y))
+
+
+def slots_of(module: LoraModule) -> Slots:
+    """The module's slots for C, as they are now."""
+    held = module.prepared
+    if not isinstance(held, Slots) or held.weights != module.slots:
+        held = module.prepared = Slots(module.slots)
+    return held
+
+
+def batch_of(segments: LoraSegments) -> Batch:
+    """The segments for C."""
+    if not isinstance(segments.prepared, Batch):
+        segments.prepared = Batch(segments.each)
+    return segments.prepared
+
+
+IMPLEMENTATIONS = {"lora": lora, "lora_embedding": lora_embedding} if _run is not None else {}
