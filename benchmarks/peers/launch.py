@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,26 +48,50 @@ class Launcher:
             runner.close()
 
     @contextmanager
-    def group(self, variants: Sequence[Variant]) -> Iterator[dict[str, Runner]]:
-        """All of them at once; one that can't start is said and left out."""
-        runners: dict[str, Runner] = {}
-        with ExitStack() as stack:
+    def group(self, variants: Sequence[Variant]) -> Iterator[Group]:
+        """All of them at once; one that can't start is left out."""
+        group = Group(self)
+        try:
             for variant in variants:
                 try:
-                    runners[variant.name] = runner = self.start(variant)
+                    group.runners[variant.name] = runner = self.start(variant)
                 except RunnerFailed as failed:
-                    self.failures[variant.name] = str(failed)
-                    self.say(f"  {variant.label}: left out: {failed}")
+                    group.leave_out(variant.name, str(failed))
                 else:
-                    stack.callback(runner.close)
                     self.say(f"  {variant.label}: first token after {runner.started_s:.1f} s")
-            yield runners
+            yield group
+        finally:
+            for runner in group.runners.values():
+                runner.close()
 
     def ceilings(self) -> Runner:
         """What measures the machine rather than an engine."""
         command = [str(self.place.python("ours")), "-m", "benchmarks.peers.runners.ceilings"]
         environment = {"OMP_NUM_THREADS": str(self.place.threads)}
         return Runner(command, environment, self.logs / "ceilings.log")
+
+
+@dataclass(slots=True)
+class Group:
+    """Runners that are in memory together, by name."""
+
+    launcher: Launcher
+    runners: dict[str, Runner] = field(default_factory=dict)
+
+    def ask(self, name: str, command: Mapping[str, Any]) -> dict[str, Any] | None:
+        """None if it can't answer; it is left out from then on."""
+        try:
+            return self.runners[name].ask(command)
+        except RunnerFailed as failed:
+            self.leave_out(name, str(failed))
+            return None
+
+    def leave_out(self, name: str, why: str) -> None:
+        """End it, say why, and have the result file say so too."""
+        self.launcher.failures[name] = why
+        self.launcher.say(f"  {name} is left out: {why} (see {self.launcher.logs})")
+        if name in self.runners:
+            self.runners.pop(name).close()
 
 
 def read_ahead(files: Sequence[Path]) -> None:

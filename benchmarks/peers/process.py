@@ -95,7 +95,7 @@ class Runner:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)  # what it says of its end comes last
         last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
-        return f"{last[0] if last else 'no answer'} (see {self._log})"
+        return last[0] if last else "no answer"
 
     def _stop(self) -> None:
         """All of its processes; returns when the first one stands, or has ended."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.peers.figures import Round
-from benchmarks.peers.launch import Say
+from benchmarks.peers.launch import Group
 from benchmarks.peers.measures import Measure
 from benchmarks.peers.process import Runner
 from benchmarks.peers.quiet import busy_cores
@@ -22,45 +22,53 @@ class Plan:
     measures: Sequence[Measure]
 
 
-def warm_up(runners: Mapping[str, Runner], plan: Plan) -> None:
+def warm_up(group: Group, plan: Plan) -> None:
     """What is done once per process (caches, contexts, compiled shapes) is no one's figure."""
     for measure in plan.measures:
-        for runner in runners.values():
-            runner.ask(measure.command(seconds=0.1, seed=1))
+        for name in list(group.runners):
+            group.ask(name, measure.command(seconds=0.1, seed=1))
 
 
 def play(
-    group: int, runners: Mapping[str, Runner], ceilings: Runner, plan: Plan, say: Say
+    number: int,
+    group: Group,
+    ceilings: Runner,
+    plan: Plan,
+    others: Callable[[], float] = busy_cores,
 ) -> list[Round]:
-    """All rounds of one group."""
+    """All rounds of a group, whose number this is. `others` says how many cores are busy."""
     rounds: list[Round] = []
-    for number in range(plan.rounds):
-        load, busy = os.getloadavg()[0], busy_cores()
+    for turn in range(plan.rounds):
+        load, busy = os.getloadavg()[0], others()
         limits = ceilings.ask({"do": "measure"})
-        rates = _turn(runners, plan, number)
+        rates = _turn(group, plan, turn)
         rounds.append(
             {
-                "group": group,
-                "number": number,
+                "group": number,
+                "number": turn,
                 "load_1min": round(load, 2),
                 "busy_cores": busy,
                 "ceilings": limits,
                 "rates": rates,
             }
         )
-        say(f"  round {number + 1} of {plan.rounds}; {busy:.2f} cores were busy with other things")
+        group.launcher.say(f"  round {turn + 1} of {plan.rounds}; {busy:.2f} cores busy before it")
         for name, by_measure in rates.items():
-            say(f"    {name:18}" + "".join(f"{rate:9.1f}" for rate in by_measure.values()))
+            figures = "".join(f"{rate:9.1f}" for rate in by_measure.values())
+            group.launcher.say(f"    {name:18}{figures}")
     return rounds
 
 
-def _turn(runners: Mapping[str, Runner], plan: Plan, number: int) -> dict[str, dict[str, float]]:
+def _turn(group: Group, plan: Plan, number: int) -> dict[str, dict[str, float]]:
     """Tokens per second. Another one begins in every round."""
-    names = list(runners)
+    names = list(group.runners)
     first = number % len(names)
     rates: dict[str, dict[str, float]] = {name: {} for name in names}
     for measure in plan.measures:
         for name in names[first:] + names[:first]:
-            reply = runners[name].ask(measure.command(plan.seconds, seed=10 + number))
-            rates[name][measure.name] = round(reply["tokens"] / reply["seconds"], 2)
+            if name not in group.runners:
+                continue
+            reply = group.ask(name, measure.command(plan.seconds, seed=10 + number))
+            if reply is not None:
+                rates[name][measure.name] = round(reply["tokens"] / reply["seconds"], 2)
     return rates

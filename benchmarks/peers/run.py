@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from benchmarks.peers.figures import Round
 from benchmarks.peers.guard import Error, Sample, error, generate, score, verdicts
-from benchmarks.peers.launch import Launcher, read_ahead
-from benchmarks.peers.process import Runner
+from benchmarks.peers.launch import Group, Launcher, read_ahead
 from benchmarks.peers.rounds import Plan, play, warm_up
 from benchmarks.peers.variants import (
     ALL,
@@ -45,13 +43,13 @@ def run(launcher: Launcher, plan: Plan, *, groups: int) -> Outcome:
     sample, truth = _check_ours(launcher, outcome)
     for number, variants in enumerate(GROUPS[:groups]):
         launcher.say(f"Group {number + 1} of {groups}:")
-        with launcher.group(variants) as runners:
-            _check_peers(launcher, outcome, runners, sample, truth)
-            warm_up(runners, plan)
-            outcome.memory |= {name: each.memory() for name, each in runners.items()}
+        with launcher.group(variants) as group:
+            _check_group(outcome, group, sample, truth)
+            warm_up(group, plan)
+            outcome.memory |= {name: each.memory() for name, each in group.runners.items()}
             ceilings = launcher.ceilings()
             try:
-                outcome.rounds += play(number, runners, ceilings, plan, launcher.say)
+                outcome.rounds += play(number, group, ceilings, plan)
             finally:
                 ceilings.close()
     for variant in {each.name: each for group in GROUPS[:groups] for each in group}.values():
@@ -86,29 +84,19 @@ def _check_ours(launcher: Launcher, outcome: Outcome) -> tuple[Sample, list[list
     return sample, truth
 
 
-def _check_peers(
-    launcher: Launcher,
-    outcome: Outcome,
-    runners: dict[str, Runner],
-    sample: Sample,
-    truth: list[list[float]],
-) -> None:
-    """End and forget who does not run the same model. Raises Red if it is ours."""
-    for name, runner in list(runners.items()):
-        outcome.errors[name] = error(score(runner, sample["sequences"]), truth)
-        rms = outcome.errors[name]["rms"]
-        launcher.say(f"  {name:18} rms {rms:.2e}  max {outcome.errors[name]['max']:.2e}")
-    for name, what in _wrong(outcome.errors, runners).items():
+def _check_group(outcome: Outcome, group: Group, sample: Sample, truth: list[list[float]]) -> None:
+    """Leave out who does not run the same model. Raises Red if it is ours."""
+    for name in list(group.runners):
+        reply = group.ask(name, {"do": "score", "sequences": sample["sequences"]})
+        if reply is None:
+            continue
+        outcome.errors[name] = found = error(reply["logprobs"], truth)
+        group.launcher.say(f"  {name:18} rms {found['rms']:.2e}  max {found['max']:.2e}")
+    for name, what in verdicts(outcome.errors, WEIGHTS, TRANSFORMERS.name).items():
         if name.startswith(OURS.name):
             raise Red(f"{name} is {what}")
-        launcher.failures[name] = what
-        launcher.say(f"  {name}: left out: {what}")
-        runners.pop(name).close()
-
-
-def _wrong(errors: Mapping[str, Error], among: Mapping[str, Runner]) -> dict[str, str]:
-    found = verdicts(errors, WEIGHTS, TRANSFORMERS.name)
-    return {name: what for name, what in found.items() if name in among}
+        if name in group.runners:
+            group.leave_out(name, what)
 
 
 def _repeat_start(launcher: Launcher, variant: Variant) -> None:

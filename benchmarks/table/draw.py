@@ -50,7 +50,7 @@ def _caption(figures: dict[str, Any]) -> str:
 
 
 def _rounds(figures: dict[str, Any]) -> int:
-    return 1 + max(each["number"] for each in figures["rounds"])
+    return 1 + max(int(each["number"]) for each in figures["rounds"])
 
 
 def _label(figures: dict[str, Any], name: str) -> str:

@@ -26,8 +26,14 @@ class Counting:
             sys.exit("it cannot")
 
     def score(self, sequences: Sequence[Ids]) -> list[list[float]]:
+        if sys.argv[1:] == ["fail later"]:
+            sys.exit("it cannot go on")
         return [[-float(token) for token in ids[1:]] for ids in sequences]
 
 
+def measure(subject: Counting) -> dict[str, float]:
+    return {"read_bytes_per_s": 1e9}
+
+
 if __name__ == "__main__":
-    serve(Counting)
+    serve(Counting, {"measure": measure})
