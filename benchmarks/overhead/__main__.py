@@ -1,6 +1,6 @@
 """How much slower a model is through HTTP than without.
 
-    python -m benchmarks.overhead [MODEL] [--streams N] [--tokens N] [--rounds N]
+    python -m benchmarks.overhead [MODEL] [--streams N] [--tokens N] [--rounds N] [--num-threads N]
 
 MODEL is a folder; without it, the demo model. So many streams run at once, in turn two ways: the
 engine's core alone, in a process of its own with no daemon, and a daemon with a client in this
@@ -54,8 +54,9 @@ class Alone:
 
 
 @contextmanager
-def core_alone(model: Path, streams: int) -> Iterator[Alone]:
-    command = [sys.executable, "-m", "benchmarks.overhead.alone", str(model), str(streams)]
+def core_alone(model: Path, streams: int, threads: int | None) -> Iterator[Alone]:
+    given = [str(model), str(streams), *([] if threads is None else [str(threads)])]
+    command = [sys.executable, "-m", "benchmarks.overhead.alone", *given]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         yield Alone(process)
@@ -103,14 +104,18 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     name = "subject"
     options = [str(model), "--served-model-name", name, "--log-level", "warning"]
     options += ["--max-batch-size", str(arguments.streams)]
+    threads = arguments.num_threads
+    options += [] if threads is None else ["--num-threads", str(threads)]
     vocab_size = int(json.loads((model / "config.json").read_text())["vocab_size"])
     rounds: list[dict[str, float]] = []
     streams, tokens = arguments.streams, arguments.tokens
-    with core_alone(model, streams) as alone, DaemonProcess(options) as daemon:
+    with core_alone(model, streams, threads) as alone, DaemonProcess(options) as daemon:
         served = Served(daemon, daemon.wait_ready(READY_S)[1], name, vocab_size)
         for seed in range(arguments.rounds + 1):
+            core = alone.tokens_per_s(seed, streams, tokens) if seed % 2 else 0.0
             figures = served.measure(seed, streams, tokens)
-            figures["core_tokens_per_s"] = alone.tokens_per_s(seed, streams, tokens)
+            core = core or alone.tokens_per_s(seed, streams, tokens)  # who goes first changes
+            figures["core_tokens_per_s"] = core
             figures["ratio"] = figures["tokens_per_s"] / figures["core_tokens_per_s"]
             if seed:  # the first round is to warm up
                 rounds.append(figures)
@@ -129,6 +134,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--num-threads", type=int, help="of the engine, in both")
     parser.add_argument("--save", action="store_true", help="write results/overhead.json")
     arguments = parser.parse_args()
     found = run(arguments)
@@ -136,7 +142,7 @@ def main() -> None:
     for name, value in found["medians"].items():
         print(f"{name:20} {value}")
     if arguments.save:
-        options = {"streams": arguments.streams, "tokens": arguments.tokens}
+        options = {name: getattr(arguments, name) for name in ("streams", "tokens", "num_threads")}
         print(save("overhead", {"model": arguments.model.name, **options, **found}, CODE))
 
 

@@ -1,6 +1,6 @@
 """An engine's core in a process of its own, as a daemon's child has it, but with nobody around.
 
-    python -m benchmarks.overhead.alone MODEL STREAMS
+    python -m benchmarks.overhead.alone MODEL STREAMS [THREADS]
 
 For each line of standard input, `[seed, streams, input_len, output_len]`, it runs so many sequences
 and prints the seconds that they took.
@@ -21,10 +21,12 @@ from inferd.messages import Sampling, Submit
 
 def main() -> None:
     os.environ.update(child_environment(os.environ))
-    spec = EngineSpec(model=sys.argv[1], max_batch_size=int(sys.argv[2]))
+    model, streams, *threads = sys.argv[1:]
+    num_threads = int(threads[0]) if threads else None
+    spec = EngineSpec(model=model, max_batch_size=int(streams), num_threads=num_threads)
     core = offline.load(spec, lambda progress: None)
     for line in sys.stdin:
-        seed, streams, input_len, output_len = json.loads(line)
+        seed, count, input_len, output_len = json.loads(line)
         chance = random.Random(seed)
         vocabulary = range(core.info.vocab_size)
         submits = [
@@ -34,10 +36,10 @@ def main() -> None:
                 output_len,
                 Sampling(temperature=0.0),
             )
-            for index in range(streams)
+            for index in range(count)
         ]
         done = offline.run(core, submits)
-        assert done.finished == streams, done.failure_messages
+        assert done.finished == count, done.failure_messages
         print(done.seconds, flush=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,9 @@ class Script:
 
 
 @asynccontextmanager
-async def scripted(*replies: Sequence[Any]) -> AsyncIterator[Script]:
+async def scripted(
+    *replies: Sequence[Any], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Script]:
     script = Script(list(replies))
     answering: set[asyncio.Task[None]] = set()
 
@@ -50,9 +53,9 @@ async def scripted(*replies: Sequence[Any]) -> AsyncIterator[Script]:
             writer.close()
             answering.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     host, port = server.sockets[0].getsockname()
-    script.url = f"http://{host}:{port}"
+    script.url = f"{'https' if tls else 'http'}://{host}:{port}"
     try:
         yield script
     finally:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from inferd.bench.completions import Asked, Sender
 from inferd.bench.record import Record
@@ -162,6 +165,20 @@ async def test_nobody_listens() -> None:
     (record,) = await send(Script([], url))
     assert record.error == "connect"
     assert "127.0.0.1" in record.message
+
+
+async def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's authorities; a certificate of nobody's is refused."""
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    async with scripted(stream(text("a")), tls=tls) as script:
+        (refused,) = await send(script)
+        assert refused.error == "connect"
+        assert "certificate" in refused.message
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        (record,) = await send(script)
+    assert record.ok, record.message
 
 
 async def test_who_is_cancelled_leaves_no_connection() -> None:
