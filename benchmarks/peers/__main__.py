@@ -21,10 +21,10 @@ CODE = ("runtime", "scheduler", "kernels", "benchmarks")
 def main() -> None:
     options = _options()
     shape = SHAPES[options.shape]
-    plan = Plan(3, 2.0, MEASURES) if options.quick else Plan(5, 4.0, MEASURES)
+    plan = Plan((3,), 2.0, MEASURES) if options.quick else Plan((5, 3), 4.0, MEASURES)
     launcher = Launcher(place(shape), shape, _say)
     try:
-        outcome = run(launcher, plan, groups=1 if options.quick else 2)
+        outcome = run(launcher, plan)
     except Red as red:
         sys.exit(f"No speed is measured: {red}")
     figures: dict[str, Any] = assemble(launcher, plan, outcome, quick=options.quick)

@@ -17,7 +17,7 @@ from benchmarks.peers.quiet import busy_cores
 class Plan:
     """How much is measured."""
 
-    rounds: int
+    rounds: Sequence[int]  # of each group that is measured
     seconds: float  # of each decode, at most
     measures: Sequence[Measure]
 
@@ -38,7 +38,7 @@ def play(
 ) -> list[Round]:
     """All rounds of a group, whose number this is. `others` says how many cores are busy."""
     rounds: list[Round] = []
-    for turn in range(plan.rounds):
+    for turn in range(plan.rounds[number]):
         load, busy = os.getloadavg()[0], others()
         limits = ceilings.ask({"do": "measure"})
         rates = _turn(group, plan, turn)
@@ -52,10 +52,11 @@ def play(
                 "rates": rates,
             }
         )
-        group.launcher.say(f"  round {turn + 1} of {plan.rounds}; {busy:.2f} cores busy before it")
+        say = group.launcher.say
+        say(f"  round {turn + 1} of {plan.rounds[number]}; {busy:.2f} cores busy before it")
         for name, by_measure in rates.items():
             figures = "".join(f"{rate:9.1f}" for rate in by_measure.values())
-            group.launcher.say(f"    {name:18}{figures}")
+            say(f"    {name:18}{figures}")
     return rounds
 
 

@@ -35,14 +35,15 @@ class Outcome:
     memory: dict[str, int] = field(default_factory=dict)  # bytes, after the first round
 
 
-def run(launcher: Launcher, plan: Plan, *, groups: int) -> Outcome:
+def run(launcher: Launcher, plan: Plan) -> Outcome:
     """Raises: Red, before any speed; RunnerFailed of those without whom nothing can be said."""
     outcome = Outcome()
     read_ahead([launcher.place.checkpoint / "model.safetensors"])
     launcher.say("Logprobs against transformers in float32:")
     sample, truth = _check_ours(launcher, outcome)
-    for number, variants in enumerate(GROUPS[:groups]):
-        launcher.say(f"Group {number + 1} of {groups}:")
+    groups = GROUPS[: len(plan.rounds)]
+    for number, variants in enumerate(groups):
+        launcher.say(f"Group {number + 1} of {len(groups)}:")
         with launcher.group(variants) as group:
             _check_group(outcome, group, sample, truth)
             warm_up(group, plan)
@@ -52,7 +53,7 @@ def run(launcher: Launcher, plan: Plan, *, groups: int) -> Outcome:
                 outcome.rounds += play(number, group, ceilings, plan)
             finally:
                 ceilings.close()
-    for variant in {each.name: each for group in GROUPS[:groups] for each in group}.values():
+    for variant in {each.name: each for group in groups for each in group}.values():
         _repeat_start(launcher, variant)
     return outcome
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 COLUMNS = {
@@ -49,8 +50,11 @@ def _caption(figures: dict[str, Any]) -> str:
     )
 
 
-def _rounds(figures: dict[str, Any]) -> int:
-    return 1 + max(int(each["number"]) for each in figures["rounds"])
+def _rounds(figures: dict[str, Any]) -> str:
+    """Groups of engines may have had different numbers of them."""
+    numbers = Counter(int(each["group"]) for each in figures["rounds"]).values()
+    least, most = min(numbers), max(numbers)
+    return str(most) if least == most else f"{least} to {most}"
 
 
 def _label(figures: dict[str, Any], name: str) -> str:

@@ -17,7 +17,7 @@ from benchmarks.peers.rounds import Plan, play, warm_up
 from benchmarks.peers.variants import Start, Variant
 
 MODULE = ["-m", "tests.benchmarks.counting"]
-PLAN = Plan(2, 3.0, MEASURES[:2])
+PLAN = Plan((2,), 3.0, MEASURES[:2])
 
 
 def variant(name: str, argument: str = "well") -> Variant:

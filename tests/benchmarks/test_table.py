@@ -20,7 +20,7 @@ FIGURES: dict[str, Any] = {
     "date": "2026-01-02T03:04:05+00:00",
     "quiet": True,
     "machine": {"cpu": "A Chip", "cores": 2},
-    "rounds": [{"number": 0}, {"number": 4}],
+    "rounds": [{"group": 0}, {"group": 0}, {"group": 1}],
     "medians": {"ours": RATES, "llama": RATES},
     "variants": {
         "ours": ABOUT | {"label": "inferd bf16"},
@@ -67,7 +67,7 @@ def test_all_rows_have_as_many_cells() -> None:
 def test_the_caption_says_when_the_machine_was_not_quiet() -> None:
     assert "not quiet" not in table(FIGURES)
     assert "not quiet" in table(FIGURES | {"quiet": False})
-    assert "Medians of 5 rounds" in table(FIGURES)
+    assert "Medians of 1 to 2 rounds" in table(FIGURES)
 
 
 def test_a_table_is_replaced_and_nothing_else() -> None:
