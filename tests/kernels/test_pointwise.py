@@ -1,4 +1,4 @@
-"""rmsnorm, rope, activation, linear and kv_write against their formulas, element by element."""
+"""rmsnorm, rope, activation and kv_write against their formulas, element by element."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import torch
 from inferd_kernels import layout
 from inferd_kernels.activation import Kind, gated
 from inferd_kernels.kv_write import kv_write
-from inferd_kernels.linear import linear, linear_f32
-from inferd_kernels.linear import reference as linear_reference
 from inferd_kernels.rmsnorm import add_rmsnorm, rmsnorm
 from inferd_kernels.rope import rope
 
@@ -109,28 +107,6 @@ def test_gated(kind: Kind, dtype: torch.dtype, atol: float, generator: torch.Gen
     gate, up = x.double()[:, :7], x.double()[:, 7:]
     expected = torch.tensor([[formulas[kind](a) for a in row] for row in gate.tolist()]) * up
     check(got, expected, 10 * atol)
-
-
-@each_dtype
-@pytest.mark.parametrize("biased", [False, True])
-def test_linear(biased: bool, dtype: torch.dtype, atol: float, generator: torch.Generator) -> None:
-    x = torch.randn(3, 11, generator=generator).to(dtype)
-    weight = torch.randn(5, 11, generator=generator).to(dtype)
-    bias = torch.randn(5, generator=generator).to(dtype) if biased else None
-    expected = (weight.double() * x.double().unsqueeze(1)).sum(-1)
-    check(linear(x, weight, bias), expected if bias is None else expected + bias, 2 * atol)
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_linear_f32_is_not_rounded(
-    dtype: torch.dtype, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(linear_reference, "WIDENED_ROWS", 3)
-    x = torch.randn(3, 11, generator=generator).to(dtype)
-    weight = torch.randn(7, 11, generator=generator).to(dtype)
-    got = linear_f32(x, weight)
-    assert got.dtype == torch.float32
-    check(got, (weight.double() * x.double().unsqueeze(1)).sum(-1), 2e-6)
 
 
 def test_kv_write_touches_its_slots_only(generator: torch.Generator) -> None:

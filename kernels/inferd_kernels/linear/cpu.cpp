@@ -11,31 +11,22 @@
 namespace inferd {
 namespace {
 
-constexpr int64_t kPartBytes = 128 << 10;  // of weights, about, in a part of the work
+constexpr int64_t kPartBytes = 512 << 10;  // of weights, at most, in a part of the work
+constexpr int64_t kShares = 4;  // parts for each thread, at least
+constexpr int64_t kBlockBytes = 4 << 20;  // of inputs that are arranged at a time: in the cache
 constexpr int64_t kOwnInputs = 4096;  // up to so many each thread arranges for itself
 
-// Panels that are worked on together, for R rows: as many sums as there are registers for.
-constexpr int panels_for(int rows) {
-  const int sums = rows * kVectors;
-  return 4 * sums <= kMaxSums ? 4 : 2 * sums <= kMaxSums ? 2 : 1;
-}
-
 template <class K>
-using Tile = void (*)(const typename K::Unit*, int64_t, const float*, int64_t, Ahead, float*);
+using Tile = void (*)(const typename K::Unit*, const float*, int64_t, Ahead, float*);
 
-// By rows - 1, for one panel and for panels_for(rows).
-template <class K>
-struct Tiles {
-  std::array<Tile<K>, kMaxRows> one, many;
-};
-
+// By rows - 1.
 template <class K, int... R>
-constexpr Tiles<K> tiles_of(std::integer_sequence<int, R...>) {
-  return {{tile<K, R + 1, 1>...}, {tile<K, R + 1, panels_for(R + 1)>...}};
+constexpr std::array<Tile<K>, kMaxRows> tiles_of(std::integer_sequence<int, R...>) {
+  return {tile<K, R + 1>...};
 }
 
 template <class K>
-constexpr Tiles<K> kTiles = tiles_of<K>(std::make_integer_sequence<int, kMaxRows>{});
+constexpr auto kTiles = tiles_of<K>(std::make_integer_sequence<int, kMaxRows>{});
 
 template <class T, class B>
 void put(T* out, const float* sums, const B* bias, int64_t count) {
@@ -47,60 +38,95 @@ void put(T* out, const float* sums, const B* bias, int64_t count) {
   }
 }
 
-// Rounds the sums of a tile, `width` of them in a row, and writes them where they belong.
-void finish(const LinearArgs& args, int64_t row, int64_t rows, int64_t panel, int64_t width,
-            const float* sums) {
-  const int64_t first = panel * kPanel, count = std::min(width, args.weight.out - first);
+// Rounds the sums of a tile and writes them where they belong.
+void finish(const LinearArgs& args, int64_t row, int64_t rows, int64_t panel, const float* sums) {
+  const int64_t first = panel * kPanel, count = std::min(kPanel, args.weight.out - first);
   with_type(args.out_dtype, [&](auto out_zero) {
     with_type(args.x_dtype, [&](auto x_zero) {
       using T = decltype(out_zero);
       using B = decltype(x_zero);
       const B* bias = args.bias == nullptr ? nullptr : static_cast<const B*>(args.bias) + first;
       T* out = static_cast<T*>(args.out) + row * args.out_stride + first;
-      for (int64_t r = 0; r < rows; ++r)
-        put(out + r * args.out_stride, sums + r * width, bias, count);
+      for (int64_t r = 0; r < rows; ++r) put(out + r * args.out_stride, sums + r * kPanel, bias, count);
     });
   });
 }
 
-// All rows times panels begin … end, which stay in the cache while the tiles of rows pass.
+// Far enough for memory, and beyond the page at whose end the processor's own fetching stops.
+constexpr int64_t kAhead = 8192;
+
+// All rows times panels begin … end.
 template <class K>
-void part(const LinearArgs& args, const Inputs& x, int64_t begin, int64_t end) {
-  alignas(64) float sums[kMaxSums * kLanes];
-  using Unit = typename K::Unit;
-  const Unit* data = static_cast<const Unit*>(args.weight.data);
-  const int64_t size = x.steps() * kPanel;
-  for (int64_t t = 0; t < x.tiles(); ++t) {
-    const int64_t row = x.begin(t), rows = x.begin(t + 1) - row;
-    const int many = panels_for(static_cast<int>(rows));
-    for (int64_t panel = begin; panel < end;) {
-      const int count = panel + many <= end ? many : 1;
-      const Tile<K> run = (count == 1 ? kTiles<K>.one : kTiles<K>.many)[rows - 1];
-      run(data + panel * size, size, x.of(t), x.steps(), Ahead{nullptr, 0}, sums);
-      finish(args, row, rows, panel, count * kPanel, sums);
-      panel += count;
-    }
+class Part {
+ public:
+  Part(const LinearArgs& args, const Inputs& x, int64_t begin, int64_t end)
+      : args_(args), x_(x), begin_(begin), end_(end) {}
+
+  void run() const {
+    const int64_t group = x_.tiles() > kManyTiles ? end_ - begin_ : 1;
+    for (int64_t first = begin_; first < end_; first += group)
+      for (int64_t t = 0; t < x_.tiles(); ++t)
+        for (int64_t panel = first; panel < first + group; ++panel) product(t, panel);
   }
-}
+
+ private:
+  using Unit = typename K::Unit;
+  static constexpr int64_t kStep = kPanel * sizeof(Unit);
+  static constexpr int64_t kManyTiles = 8;  // from which weights come from memory in no time
+
+  const Unit* weights(int64_t panel) const {
+    return static_cast<const Unit*>(args_.weight.data) + panel * x_.steps() * kPanel;
+  }
+
+  void product(int64_t t, int64_t panel) const {
+    alignas(64) float sums[kMaxRows * kPanel];
+    const int64_t row = x_.begin(t), rows = x_.begin(t + 1) - row;
+    kTiles<K>[rows - 1](weights(panel), x_.of(t), x_.steps(), ahead(t, panel), sums);
+    finish(args_, row, rows, panel, sums);
+  }
+
+  // The first tile of a part fetches its own weights, and all others share in the next panel.
+  Ahead ahead(int64_t t, int64_t panel) const {
+    const char* own = reinterpret_cast<const char*>(weights(panel));
+    if (x_.tiles() == 1 || x_.tiles() > kManyTiles) return {own + kAhead, kStep};
+    const int64_t first = panel == begin_ ? 1 : 0;
+    if (t < first) return {own + kAhead, kStep};
+    if (panel + 1 == end_) return {own, 0};
+    const int64_t shares = x_.tiles() - first, bytes = (kStep + shares - 1) / shares;
+    return {own + x_.steps() * (kStep + (t - first) * bytes), bytes};
+  }
+
+  const LinearArgs& args_;
+  const Inputs& x_;
+  const int64_t begin_, end_;
+};
 
 template <class K>
-void linear_as(const LinearArgs& args, int64_t rows, Team& team) {
-  Inputs x(args, rows);
+void block(const LinearArgs& args, int64_t first, int64_t rows, Team& team) {
+  Inputs x(args, first, rows);
   bool filled = rows * args.weight.in > kOwnInputs;
   if (filled) {
     x.use(team.shared<float>(x.size()));
     team.each(x.tiles(), 1, [&](int64_t begin, int64_t) { x.fill(begin); });
   }
-  const int64_t bytes = x.steps() * kPanel * sizeof(typename K::Unit);
-  const int64_t grain = std::max<int64_t>(1, kPartBytes / bytes);
-  team.each(args.weight.panels(), grain, [&](int64_t begin, int64_t end) {
+  const int64_t panels = args.weight.panels(), shares = kShares * team.size();
+  const int64_t most = kPartBytes / (x.steps() * kPanel * sizeof(typename K::Unit) + 1);
+  const int64_t grain = std::max<int64_t>(1, std::min(most, panels / shares));
+  team.each(panels, grain, [&](int64_t begin, int64_t end) {
     if (!filled) {
       x.use(team.scratch<float>(x.size()));
       for (int64_t t = 0; t < x.tiles(); ++t) x.fill(t);
       filled = true;
     }
-    part<K>(args, x, begin, end);
+    Part<K>(args, x, begin, end).run();
   });
+}
+
+template <class K>
+void linear_as(const LinearArgs& args, int64_t rows, Team& team) {
+  const int64_t at_once = std::max<int64_t>(kMaxRows, kBlockBytes / (args.weight.in * 4 + 1));
+  for (int64_t first = 0; first < rows; first += at_once)
+    block<K>(args, first, std::min(at_once, rows - first), team);
 }
 
 }  // namespace

@@ -26,7 +26,8 @@ class LinearArgs(Args):
     )
 
 
-_run = operation("linear", LinearArgs)
+run = operation("linear", LinearArgs)
+"""Takes what `arguments` returns, and a number of rows."""
 
 
 def linear(
@@ -69,15 +70,16 @@ def _packed(
     dtype: torch.dtype,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    assert x.dtype == weight.dtype and (bias is None or bias.dtype == x.dtype)
-    assert x.dim() == 2 and x.shape[1] == weight.shape[1]
+    assert x.dtype == weight.dtype
+    assert bias is None or bias.dtype == x.dtype
+    assert x.shape == (len(x), weight.shape[1])
     x = x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous()
     if out is None:
         out = torch.empty(len(x), weight.shape[0], dtype=dtype)
     assert out.shape == (len(x), weight.shape[0]) and out.dtype == dtype
-    assert _run is not None
-    _run(arguments(x, weight, bias, out), len(x))
+    assert run is not None
+    run(arguments(x, weight, bias, out), len(x))
     return out
 
 
-IMPLEMENTATIONS = {"linear": linear, "linear_f32": linear_f32} if _run is not None else {}
+IMPLEMENTATIONS = {"linear": linear, "linear_f32": linear_f32} if run is not None else {}

@@ -1,7 +1,8 @@
-// The input rows of `linear` in the order in which tiles read them.
+// Input rows of `linear` in the order in which tiles read them.
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "linear/cpu.h"
 #include "linear/tile.h"
@@ -13,19 +14,19 @@ namespace inferd {
 // numbers side by side: pairs of bfloat16 where the processor multiplies those, else fp32.
 class Inputs {
  public:
-  Inputs(const LinearArgs& args, int64_t rows)
-      : args_(args), rows_(rows), tiles_((rows + kMaxRows - 1) / kMaxRows) {
+  Inputs(const LinearArgs& args, int64_t first, int64_t rows)
+      : args_(args), first_(first), rows_(rows), tiles_((rows + kMaxRows - 1) / kMaxRows) {
     const bool bf = args.weight.format == WeightFormat::bf16;
     steps_ = bf ? (args.weight.in + 1) / 2 : args.weight.in;
     numbers_ = bf ? steps_ * Bf16::kInputs : steps_;
   }
 
   int64_t tiles() const { return tiles_; }
-  int64_t begin(int64_t tile) const { return tile * rows_ / tiles_; }
+  int64_t begin(int64_t tile) const { return first_ + tile * rows_ / tiles_; }
   int64_t steps() const { return steps_; }
-  size_t size() const { return rows_ * numbers_; }
+  size_t size() const { return rows_ * numbers_; }  // of the memory that `use` is given
   void use(float* memory) { memory_ = memory; }
-  const float* of(int64_t tile) const { return memory_ + begin(tile) * numbers_; }
+  const float* of(int64_t tile) const { return memory_ + (begin(tile) - first_) * numbers_; }
 
   void fill(int64_t tile) {
     with_type(args_.x_dtype, [&](auto zero) { fill_as(decltype(zero){}, tile); });
@@ -41,7 +42,7 @@ class Inputs {
     const int64_t first = begin(tile), rows = begin(tile + 1) - first;
     const T* x = static_cast<const T*>(args_.x) + first * args_.x_stride;
     alignas(64) uint32_t block[kMaxRows * kBlock];
-    uint32_t* out = reinterpret_cast<uint32_t*>(memory_ + first * numbers_);
+    uint32_t* out = reinterpret_cast<uint32_t*>(const_cast<float*>(of(tile)));
     for (int64_t k = 0; k < numbers_; k += kBlock, out += kBlock * rows) {
       const int64_t count = std::min(kBlock, numbers_ - k);
       const int64_t there = std::min(count * per, args_.weight.in - k * per);
@@ -67,7 +68,7 @@ class Inputs {
   }
 
   const LinearArgs& args_;
-  const int64_t rows_, tiles_;
+  const int64_t first_, rows_, tiles_;
   int64_t steps_, numbers_;
   float* memory_ = nullptr;
 };

@@ -1,7 +1,7 @@
-// The innermost loops of `linear`: some rows times some panels of a weight, over all inputs.
+// The innermost loop of `linear`: some rows times a panel of a weight, over all inputs.
 //
 // Every sum is one accumulator that takes its products in the order of the inputs, whatever the
-// number of rows and panels: so a row's result does not depend on the others.
+// number of rows: so a row's result does not depend on the others.
 #pragma once
 
 #include "cpu/simd.h"
@@ -12,13 +12,8 @@ namespace inferd {
 constexpr int kVectors = kPanel / kLanes;  // of a panel
 #if defined(__AVX512F__)
 constexpr int kMaxRows = 14;  // 28 sums, two vectors of weights and an input in 32 registers
-constexpr int kMaxSums = 28;
-#elif defined(__AVX2__)
-constexpr int kMaxRows = 3;
-constexpr int kMaxSums = 12;
 #else
-constexpr int kMaxRows = 3;
-constexpr int kMaxSums = 24;
+constexpr int kMaxRows = 3;  // of 4 vectors in 16 registers, or 8 in 32
 #endif
 
 // How products are formed from a format. A step is the inputs that a Unit of weights holds; of
@@ -75,40 +70,37 @@ struct Bf16 {
 
 #endif
 
-// What the processor is told to fetch while a tile is worked on: `lines` cache lines in each
-// stretch of kStretch steps.
+// What is fetched into the cache while a tile is worked on: two lines from `begin` on, and with
+// each step from `bytes` further on.
 struct Ahead {
   const char* begin;
-  int64_t lines;
+  int64_t bytes;
 };
-constexpr int64_t kStretch = 16;
 
-// sums[r][p * kPanel + o] for R rows and P panels, `stride` units apart. x: for each step and each
-// of its inputs the R rows' numbers side by side.
-template <class K, int R, int P>
-void tile(const typename K::Unit* weights, int64_t stride, const float* x, int64_t steps,
-          Ahead ahead, float* sums) {
-  f32v sum[R][P * kVectors]{};
-  const char* next = ahead.begin;
-  for (int64_t k = 0; k < steps;) {
-    for (int64_t i = 0; i < ahead.lines; ++i, next += 64) __builtin_prefetch(next, 0, 2);
-    for (const int64_t end = k + kStretch < steps ? k + kStretch : steps; k < end; ++k) {
-      typename K::Vector w[P * kVectors];
+// sums[r][o] of R rows and a panel's outputs. x: for each step and each of its inputs the R rows'
+// numbers side by side.
+template <class K, int R>
+void tile(const typename K::Unit* weights, const float* x, int64_t steps, Ahead ahead,
+          float* sums) {
+  f32v sum[R][kVectors]{};
+  for (int64_t k = 0; k < steps; ++k) {
+    __builtin_prefetch(ahead.begin);
+    __builtin_prefetch(ahead.begin + 64);
+    ahead.begin += ahead.bytes;
+    typename K::Vector w[kVectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < P * kVectors; ++v)
-        w[v] = K::weights(weights + v / kVectors * stride + v % kVectors * kLanes);
+    for (int v = 0; v < kVectors; ++v) w[v] = K::weights(weights + v * kLanes);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-        for (int v = 0; v < P * kVectors; ++v) sum[r][v] = K::add(sum[r][v], w[v], x + r, R);
-      weights += kPanel;
-      x += R * K::kInputs;
-    }
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = K::add(sum[r][v], w[v], x + r, R);
+    weights += kPanel;
+    x += R * K::kInputs;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-    for (int v = 0; v < P * kVectors; ++v) store(sums + (r * P * kVectors + v) * kLanes, sum[r][v]);
+    for (int v = 0; v < kVectors; ++v) store(sums + r * kPanel + v * kLanes, sum[r][v]);
 }
 
 }  // namespace inferd

@@ -84,7 +84,8 @@ class PackedWeight:
     def fill(self, row: int, part: torch.Tensor) -> None:
         """Pack rows `row` … from part [rows, in], rounded to this weight's dtype."""
         count, width = part.shape
-        assert width == self.shape[1] and 0 <= row <= row + count <= self.shape[0]
+        assert width == self.shape[1]
+        assert 0 <= row <= row + count <= self.shape[0]
         part = part if part.stride(1) == 1 or width == 1 else part.contiguous()
         assert _pack is not None
         _pack(
