@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from inferd.bench.errors import BenchError
 from inferd.bench.machine import environment
 from inferd.bench.offline import Latency, Throughput
 from inferd.bench.serving import Report
@@ -30,7 +31,7 @@ Row = tuple[str, str]
 
 
 def save(path: Path, benchmark: str, config: Mapping[str, Any], results: Any, **more: Any) -> None:
-    """Write everything as JSON. Raises OSError."""
+    """Write everything as JSON. Raises BenchError."""
     record = {
         "benchmark": benchmark,
         "environment": environment(),
@@ -40,7 +41,15 @@ def save(path: Path, benchmark: str, config: Mapping[str, Any], results: Any, **
     }
     plain = msgspec.to_builtins(record, enc_hook=str)
     text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n")
+    write(path, text + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Raises BenchError."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror}") from error
 
 
 def show_serving(

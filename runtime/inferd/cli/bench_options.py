@@ -138,8 +138,6 @@ def failures() -> Iterator[None]:
         yield
     except BenchError as error:
         raise Failure(str(error)) from error
-    except OSError as error:
-        raise Failure(f"cannot write the results: {error}") from error
 
 
 def wrote(path: Path) -> None:

@@ -46,11 +46,7 @@ def _serve(**params: Any) -> None:
         if path is not None:
             _save(path, plan, found, detailed)
         if plot is not None:
-            from inferd.bench.plots import plot as drawn
-
-            caption = f"{found.model}, {plan.base_url}"
-            plot.write_text(drawn(found.records, caption, open_loop=not plan.closed))
-            bench_options.wrote(plot)
+            _draw(plot, plan, found)
     if not found.report.completed:
         raise Failure("no request ended well")
 
@@ -114,6 +110,15 @@ def _save(path: Path, plan: Plan, found: Found, detailed: bool) -> None:
     if detailed:
         more["requests"] = details(found.records)
     save(path, "serve", config, found.report, tokenization=found.tokenization, **more)
+    bench_options.wrote(path)
+
+
+def _draw(path: Path, plan: Plan, found: Found) -> None:
+    from inferd.bench.output import write
+    from inferd.bench.plots import plot
+
+    caption = f"{found.model}, {plan.base_url}"
+    write(path, plot(found.records, caption, open_loop=not plan.closed))
     bench_options.wrote(path)
 
 
