@@ -101,7 +101,7 @@ void tile(const Int8Weight& weight, int64_t panel, int first, const Rows& x, flo
       for (int c = 0; c < C; ++c) {
         float* sum = sums + r * kPanel + c * kLanes;
         const f32v factor = load(scales + g * kPanel + c * kLanes) * scale;
-        store(sum, load(sum) + __builtin_convertvector(dots[r][c], f32v) * factor);
+        store(sum, fma(__builtin_convertvector(dots[r][c], f32v), factor, load(sum)));
       }
     }
   }

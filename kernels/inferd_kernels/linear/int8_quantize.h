@@ -40,7 +40,7 @@ inline Quantized quantize(const T* x, int64_t n, int8_t* q) {
   const float inverse = 127.0f / most;
   i32v total{};
   const auto rounded = [&](f32v value) {  // added to 1.5 * 2^23 in one rounding
-    const i32v whole_number = (i32v)(value * inverse + 12582912.0f) - 0x4b400000;
+    const i32v whole_number = (i32v)fma(value, splat(inverse), splat(12582912.0f)) - 0x4b400000;
     total += whole_number;
     return __builtin_convertvector(whole_number, i8v);
   };

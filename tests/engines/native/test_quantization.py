@@ -139,8 +139,11 @@ def test_a_sequence_is_the_same_in_any_company(tmp_path: Path) -> None:
     decoder = load(tiny.write_checkpoint("qwen3", tmp_path), "int8", dtype=torch.bfloat16)
     cache, alone = tiny.PagedCache(decoder), tiny.PagedCache(decoder)
     prompts = {i: [7 * i + j for j in range(5 + i)] for i in range(6)}
-    together = decoder.logits(decoder.forward(cache.batch(prompts)))
-    single = [decoder.logits(decoder.forward(alone.batch({i: p}))) for i, p in prompts.items()]
+    together = decoder.logits(decoder.forward(cache.batch(prompts))).clone()
+    single = [
+        decoder.logits(decoder.forward(alone.batch({i: prompt}))).clone()
+        for i, prompt in prompts.items()
+    ]
     assert torch.equal(together, torch.cat(single))
 
 
@@ -293,3 +296,11 @@ def test_where_int8_cannot_be_had(
         shape_of(folder, quantization, on_cpu=on_cpu, **changes)
     assert refused.value.code == code
     assert named in refused.value.message
+
+
+def test_a_machine_without_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny.write_checkpoint("llama", tmp_path)
+    monkeypatch.setattr("inferd.engines.native.sizes.available", lambda: False)
+    with pytest.raises(StartError, match="need the compiled kernels") as refused:
+        shape_of(folder, "int8")
+    assert "C++ compiler" in refused.value.hint

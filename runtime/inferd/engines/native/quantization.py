@@ -17,6 +17,8 @@ GROUP = 64
 PANEL = 32
 """The kernels fill outputs up to a multiple of it."""
 
+NO_KERNELS = "int8 weights need the compiled kernels, which cannot be had here"
+
 _MATRICES = ("embedding", "head", "qkv", "o", "gate_up", "down")
 
 

@@ -16,7 +16,13 @@ from inferd.engines.native.decoder_weights import parameters
 from inferd.engines.native.kv_spec import NUMBER_TYPES, Dtype, KVSpec
 from inferd.engines.native.memory import stored_bytes
 from inferd.engines.native.parameters import Param
-from inferd.engines.native.quantization import PANEL, int8_groups, num_bytes, weights_in
+from inferd.engines.native.quantization import (
+    NO_KERNELS,
+    PANEL,
+    int8_groups,
+    num_bytes,
+    weights_in,
+)
 from inferd.errors import StartError
 from inferd.weights import TensorInfo
 from inferd_kernels.cpu.available import available
@@ -76,6 +82,8 @@ def read_shape(
         return _fallback(config, headers, dtype, on_cpu, reason)
     decoder = parse_config(config, max_model_len, sizes_only=True)
     kernels = on_cpu and available()
+    if kept and not kernels:
+        raise StartError("unsupported", NO_KERNELS, hint="Install a C++ compiler, such as g++.")
     served = pick_dtype(dtype, decoder.dtype, widens=on_cpu and not kernels)
     return Shape(
         architecture=decoder.architecture,
