@@ -243,6 +243,7 @@ class EngineInfo(Struct, frozen=True, tag="info"):
     max_adapter_rank: int = 0
     quantization: str = ""  # `int8`; empty: weights are in `dtype`
     quantization_loss: QuantizationLoss | None = None  # None: not measured
+    kernels: str = "reference"  # `avx512bf16`, …: C++ kernels' instructions; or plain torch
 
 
 class EngineStats(Struct, frozen=True, tag="stats", omit_defaults=True):

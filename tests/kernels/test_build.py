@@ -258,8 +258,11 @@ def test_one_line_says_why_there_are_no_kernels(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(library_module, "load", library_module.load.__wrapped__)  # no cache
     with caplog.at_level(logging.INFO, "inferd.kernels"):
-        assert library_module._best.__wrapped__() is None
+        found = library_module.found.__wrapped__()
+    assert (found.library, found.level) == (None, "")
+    assert reason in found.reason
     (record,) = caplog.records
     assert reason in record.message
     assert "\n" not in record.message

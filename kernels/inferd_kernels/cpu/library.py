@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -21,29 +22,43 @@ DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 """As `dtypes.h` numbers them."""
 
 
-def library() -> ctypes.CDLL | None:
-    """The kernels for this processor; None, after one line in the log, where they cannot be had.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The kernels for this processor, or why there are none.
 
-    INFERD_CPU_KERNELS=0 turns them off.
+    Attributes:
+        level: the name of their instructions' level; "" where there are none.
+        reason: in a line; "" where there are some.
     """
-    return _best() if _instead is None else _instead
+
+    library: ctypes.CDLL | None
+    level: str = ""
+    reason: str = ""
 
 
 @cache
-def _best() -> ctypes.CDLL | None:
-    if os.environ.get("INFERD_CPU_KERNELS", "1") == "0":
-        _log.warning("INFERD_CPU_KERNELS=0: the CPU runs plain torch")
-        return None
+def found() -> Found:
+    """What this process uses, decided once, with one line in the log.
+
+    INFERD_CPU_KERNELS=0 turns the kernels off.
+    """
     try:
+        if os.environ.get("INFERD_CPU_KERNELS", "1") == "0":
+            raise BuildError("INFERD_CPU_KERNELS=0 turns them off")
         isa = choose()
         if isa is None:
             raise BuildError("there are none for this processor")
         loaded = load(isa)
     except (BuildError, OSError, ValueError) as error:
         _log.warning("no C++ kernels: %s; the CPU runs plain torch, more slowly", error)
-        return None
-    _log.info("C++ kernels for %s, %d threads", isa.name, torch.get_num_threads())
-    return loaded
+        return Found(None, reason=str(error))
+    _log.info("C++ kernels for %s, threads: %d", isa.name, torch.get_num_threads())
+    return Found(loaded, isa.name)
+
+
+def library() -> ctypes.CDLL | None:
+    """The kernels in use; None where there are none."""
+    return found().library if _instead is None else _instead
 
 
 @cache

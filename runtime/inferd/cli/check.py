@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -17,7 +15,6 @@ from inferd.config import DEMO_MODEL
 from inferd.errors import InferdError
 from inferd.units import human_bytes
 
-COMPILERS = ("c++", "g++", "clang++")
 NEEDED_BYTES = 1 << 30  # for torch, the daemon and the demo model
 QUESTION, ANSWER = "What is 2 + 3?", "5"
 
@@ -37,7 +34,7 @@ def command(port: int) -> None:
         ("Python", python),
         ("torch", torch_device),
         ("memory", memory),
-        ("C++ compiler", compiler),
+        ("C++ kernels", kernels),
         (f"port {port}", lambda: free_port(port)),
         ("demo model", demo_answer),
     ]
@@ -85,13 +82,12 @@ def memory() -> str:
     return f"{human_bytes(free)} free"
 
 
-def compiler() -> str:
-    """A compiler is optional: without one the CPU kernels are slower, and nothing else changes."""
-    named = os.environ.get("CXX", "")
-    found = next(
-        (path for name in (named, *COMPILERS) if name and (path := shutil.which(name))), ""
-    )
-    return found or "none; the CPU kernels run in plain torch, more slowly"
+def kernels() -> str:
+    """They are optional: without them the CPU is slower, and nothing else changes."""
+    from inferd.engines.native.report import cpu_kernels
+
+    level, reason = cpu_kernels()
+    return level or f"none: {reason}; the CPU runs plain torch, more slowly"
 
 
 def free_port(port: int) -> str:

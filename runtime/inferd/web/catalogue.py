@@ -73,6 +73,7 @@ class EngineFacts(Struct, kw_only=True):
     kv_cache_bytes: int
     quantization: str  # `int8`; empty: weights are in `dtype`
     quantization_loss: QuantizationLoss | None  # null: not measured
+    kernels: str  # `avx512bf16`, …: the C++ kernels' instructions; `reference`: plain torch
 
 
 class SamplingDefaults(Struct, kw_only=True):

@@ -11,6 +11,7 @@ from inferd.engines.gpus import device_bytes
 from inferd.engines.memory_use import process_bytes
 from inferd.engines.native.model import Model
 from inferd.messages import EngineInfo, MemoryUse
+from inferd_kernels.cpu.library import found
 from inferd_scheduler import SchedulerConfig
 
 MEASURE_S = 5.0  # measuring walks the process's pages: not in every step, nor for every scrape
@@ -74,9 +75,20 @@ def describe(model: Model, config: SchedulerConfig, load_s: float, max_rank: int
         max_adapter_rank=max_rank,
         quantization=model.quantization,
         quantization_loss=model.quantization_loss,
+        kernels=kernels_of(model.device),
     )
+
+
+def kernels_of(device: torch.device) -> str:
+    """The level of the kernels' instructions; `reference` where operations run in plain torch."""
+    return (found().level if device.type == "cpu" else "") or "reference"
 
 
 def kv_bytes(model: Model, config: SchedulerConfig) -> int:
     per_token = sum(spec.bytes_per_token(model.dtype) for spec in model.kv_specs)
     return per_token * config.num_blocks * config.block_size
+
+
+def cpu_kernels() -> tuple[str, str]:
+    """The level of the CPU's kernels, or "" and why there are none."""
+    return found().level, found().reason
