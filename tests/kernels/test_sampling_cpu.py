@@ -34,19 +34,14 @@ Wish = tuple[Draw, Want | None, Adjustment | None]
 
 
 @pytest.fixture(autouse=True)
-def poison() -> Iterator[None]:
-    """Memory that is not written to holds NaN. Threads are set back after each test."""
-    loaded = library()
-    assert loaded is not None, "the tests need a C++ compiler"
-    torch.use_deterministic_algorithms(True)
+def threads_set_back(poisoned_memory: None) -> Iterator[None]:
     yield
-    torch.use_deterministic_algorithms(False)
-    set_threads(loaded, torch.get_num_threads())
+    use_threads(torch.get_num_threads())
 
 
 def use_threads(count: int) -> None:
     loaded = library()
-    assert loaded is not None
+    assert loaded is not None, "the tests need a C++ compiler"
     set_threads(loaded, count)
 
 
@@ -277,14 +272,14 @@ def test_words_of_another_vocabulary_are_refused() -> None:
         run("cpu", logits_of(0), [(Draw(), None, Adjustment(allowed=np.zeros(2, np.int32)))])
 
 
-def test_every_level_of_instructions_gives_the_same_bits() -> None:
+def test_the_best_and_the_lowest_instructions_give_the_same_bits() -> None:
     choices = []
     wishes: list[Wish] = [
         (Draw([1.0, 0.7][n % 2], top_p=[1.0, 0.9][n % 3 > 0], seed=n), Want(5, (n,)), None)
         for n in range(12)
     ]
     logits = logits_of(1, 12, 20_001, 3.0)
-    for isa in supported():
+    for isa in (supported()[0], supported()[-1]):
         with using(isa):
             choices.append(run("cpu", logits, wishes))
     assert all(same(choice, choices[0]) for choice in choices)
