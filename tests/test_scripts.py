@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = [ROOT / "scripts" / name for name in ("setup", "serve", "test", "check", "fix")]
+SCRIPTS = [
+    ROOT / "scripts" / name for name in ("setup", "serve", "test", "test_levels", "check", "fix")
+]
 
 # Logs its arguments, answers the version check, and makes .venv with itself as its Python.
 FAKE_PYTHON = """#!/usr/bin/env bash
@@ -50,6 +52,11 @@ class Checkout:
         )
 
     @property
+    def kernels(self) -> int:
+        """How often they were to be compiled."""
+        return self._calls.read_text().count("-m inferd_kernels.cpu\n")
+
+    @property
     def installs(self) -> list[str]:
         return [line for line in self._calls.read_text().splitlines() if "pip install" in line]
 
@@ -76,6 +83,16 @@ def test_serve_sets_up_once_and_passes_its_arguments(checkout: Checkout) -> None
     second = checkout.run("serve")
     assert second.stdout == "inferd serve\n"
     assert checkout.installs == []
+
+
+def test_kernels_are_compiled_ahead_and_may_fail(checkout: Checkout) -> None:
+    checkout.run("setup")
+    assert checkout.kernels == 1
+    python = checkout.folder / ".venv" / "bin" / "python"
+    python.write_text('#!/usr/bin/env bash\necho "$@" >>"$CALLS"\necho "no compiler" >&2\nexit 1\n')
+    done = checkout.run("serve", "a model")
+    assert checkout.kernels == 1
+    assert (done.stdout, done.stderr) == ("inferd serve a model\n", "no compiler\n")
 
 
 def test_set_up_again_when_the_project_changes_or_moves(checkout: Checkout) -> None:

@@ -1,11 +1,12 @@
-"""Compile the kernels ahead: `python -m inferd_kernels.cpu [LEVEL…|all]`; at once if they are kept.
+"""Compile the kernels ahead: `python -m inferd_kernels.cpu [LEVEL…]`; at once if they are kept.
 
-Without a level, for this processor's best one, or what INFERD_CPU_ISA names. Exits with 1, after a
-line that says why, where they cannot be had.
+Without a level, for this processor's best one, or what INFERD_CPU_ISA names. `--levels` only lists
+those that it has, best first. Exits with 1, after a line that says why, where there are none.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from time import perf_counter
 
@@ -14,6 +15,9 @@ from inferd_kernels.cpu.isa import Isa, choose, named, supported
 
 
 def main(arguments: list[str]) -> int:
+    if arguments == ["--levels"]:
+        sys.stdout.writelines(f"{level.name}\n" for level in supported())
+        return 0
     try:
         for level in _levels(arguments):
             begin = perf_counter()
@@ -27,8 +31,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _levels(arguments: list[str]) -> tuple[Isa, ...]:
-    if arguments == ["all"]:
-        return supported()
     if arguments:
         return tuple(map(named, arguments))
     best = choose()
@@ -38,4 +40,5 @@ def _levels(arguments: list[str]) -> tuple[Isa, ...]:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.exit(main(sys.argv[1:]))

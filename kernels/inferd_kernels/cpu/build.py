@@ -130,7 +130,7 @@ def _build(compiler: Compiler, isa: Isa, folder: Path) -> Path:
         objects.mkdir(exist_ok=True)
         with cache.locked(folder / "lock"):
             if not _made_by(compiler, folder):  # while this process waited
-                _log.info("compiling the C++ kernels for %s, once", isa.name)
+                _log.info("compiling the C++ kernels for %s, this once", isa.name)
                 _remove_leftovers(folder)
                 _compile_and_link(compiler, isa, library, objects)
                 (folder / "compiler").write_text(compiler.identity)
