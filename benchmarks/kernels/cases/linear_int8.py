@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from benchmarks.kernels.case import Case, copies, rotate
-from inferd_kernels.linear import Int8Weight, linear, linear_f32
+from inferd_kernels.linear import linear, linear_f32
+from inferd_kernels.linear.int8 import Int8Weight
 
 TESTS = ("tests/kernels/test_linear_int8.py",)
 SHAPES = {

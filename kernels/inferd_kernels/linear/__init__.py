@@ -22,7 +22,6 @@ import torch
 
 from inferd_kernels.dispatch import Op
 from inferd_kernels.linear import reference
-from inferd_kernels.linear.int8 import Int8Weight as Int8Weight
 from inferd_kernels.linear.weight import PackedWeight
 
 LINEAR = Op("linear", reference.linear, cpu="inferd_kernels.linear.cpu")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.engines.native import tiny
 
 LINEAR = re.compile(r"_proj\.weight$|\.w[123]\.weight$")
-CHANNEL: Mapping[str, Any] = {
+CHANNEL: dict[str, Any] = {
     "num_bits": 8,
     "type": "int",
     "symmetric": True,
@@ -24,7 +24,7 @@ CHANNEL: Mapping[str, Any] = {
     "actorder": None,
     "observer": "minmax",
 }
-TOKEN: Mapping[str, Any] = CHANNEL | {"strategy": "token", "dynamic": True, "observer": None}
+TOKEN: dict[str, Any] = CHANNEL | {"strategy": "token", "dynamic": True, "observer": None}
 
 
 def section(form: str, weights: Mapping[str, Any], inputs: Any, **others: Any) -> dict[str, Any]:

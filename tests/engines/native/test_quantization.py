@@ -20,7 +20,8 @@ from inferd.engines.native.parameters import read_config, read_headers
 from inferd.engines.native.sizes import Shape, read_shape
 from inferd.engines.native.start import start
 from inferd.errors import StartError
-from inferd_kernels.linear import Int8Weight, PackedWeight
+from inferd_kernels.linear.int8 import Int8Weight
+from inferd_kernels.linear.weight import PackedWeight
 from tests.engines.native import compressed, tiny
 
 CPU = torch.device("cpu")
@@ -33,8 +34,8 @@ def ignore(*_: object) -> None:
 
 
 def load(folder: Path, quantization: str = "auto", **options: Any) -> Decoder:
-    options = {"dtype": torch.float32, "device": CPU, "on_progress": ignore} | options
-    return load_decoder(folder, quantization=quantization, **options)
+    given: dict[str, Any] = {"dtype": torch.float32, "device": CPU, "on_progress": ignore}
+    return load_decoder(folder, quantization=quantization, **given | options)
 
 
 def shape_of(folder: Path, quantization: str, *, on_cpu: bool = True, **changes: Any) -> Shape:
@@ -44,8 +45,8 @@ def shape_of(folder: Path, quantization: str, *, on_cpu: bool = True, **changes:
 
 
 def spec(folder: Path, **changes: Any) -> EngineSpec:
-    options = {"model": str(folder), "device": "cpu", "kv_cache_bytes": 1 << 20} | changes
-    return EngineSpec(**options)
+    given: dict[str, Any] = {"model": str(folder), "device": "cpu", "kv_cache_bytes": 1 << 20}
+    return EngineSpec(**given | changes)
 
 
 @torch.inference_mode()
@@ -166,8 +167,8 @@ def test_a_checkpoints_own_int8(name: str, packed: bool, group: int | None, tmp_
     tokens = list(range(3, 30))
     with torch.inference_mode():
         theirs = tiny.reference(meant)(torch.tensor([tokens])).logits[0].double().log_softmax(-1)
-    found = logprobs(decoder, tokens)
-    assert (found - theirs).abs().median() < near(name) * theirs.std()
+    ours = logprobs(decoder, tokens)
+    assert (ours - theirs).abs().median() < near(name) * theirs.std()
 
 
 def test_what_a_checkpoint_left_in_floats_becomes_int8_where_asked(tmp_path: Path) -> None:

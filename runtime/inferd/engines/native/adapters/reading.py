@@ -27,7 +27,8 @@ from inferd.errors import StartError
 from inferd.messages import AdapterInfo
 from inferd.peft_files import MAX_HEADER, TENSORS
 from inferd.weights import TensorInfo, read_header
-from inferd_kernels.linear import Int8Weight, PackedWeight
+from inferd_kernels.linear.int8 import Int8Weight
+from inferd_kernels.linear.weight import PackedWeight
 from inferd_kernels.lora import LoraPart, LoraWeights
 
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
