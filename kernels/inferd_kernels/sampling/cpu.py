@@ -40,6 +40,8 @@ _MOST = 2**31 - 1
 
 Table = npt.NDArray[np.void]
 
+_first_byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
+
 
 class AdjustArgs(Args):
     """See cpu.h."""
@@ -85,17 +87,17 @@ class _Adjustments:
     def __init__(self, rows: Sequence[Adjustment | None], vocab: int) -> None:
         self._arrays: list[npt.NDArray[Any]] = []
         self._words = -(-vocab // 32)
-        present = [(i, row) for i, row in enumerate(rows) if row is not None]
-        packed = b"".join([self._pack(row) for _, row in present])
+        packed = b"".join([self._pack(row) for row in rows if row is not None])
         self._memory = np.frombuffer(packed, np.uint8)
+        places = self._memory.ctypes.data + np.arange(0, len(packed), _ADJUSTMENT.size)
         self.pointers = np.zeros(len(rows), np.int64)
-        base = self._memory.ctypes.data
-        for n, (i, _) in enumerate(present):
-            self.pointers[i] = base + n * _ADJUSTMENT.size
+        self.pointers[[row is not None for row in rows]] = places
 
     def _pack(self, row: Adjustment) -> bytes:
         if row.allowed is not None and len(row.allowed) != self._words:
             raise ValueError(f"allowed has {len(row.allowed)} words, not {self._words}")
+        assert len(row.bias) == len(row.bias_ids), "one bias for each of its tokens"
+        assert len(row.seen_counts) == len(row.seen_ids), "one count for each token seen"
         return _ADJUSTMENT.pack(
             self._address(row.bias_ids, np.int64),
             self._address(row.bias, np.float32),
@@ -116,8 +118,9 @@ class _Adjustments:
             return 0
         array = np.ascontiguousarray(array, dtype)
         self._arrays.append(array)
-        address: int = array.__array_interface__["data"][0]
-        return address
+        if not array.flags.writeable:
+            return array.ctypes.data
+        return ctypes.addressof(_first_byte(array))  # four times as fast
 
 
 def adjust(logits: torch.Tensor, rows: Sequence[Adjustment | None]) -> torch.Tensor:
