@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -170,7 +172,7 @@ def test_packing_in_parts(
     weight = torch.randn(130, 71, generator=generator).to(source)
     packed = PackedWeight.empty(130, 71, dtype)
     bounds = [0, 5, 6, 38, 64, 129, 130]
-    for begin, end in reversed(list(zip(bounds, bounds[1:], strict=False))):
+    for begin, end in reversed(list(pairwise(bounds))):
         packed.fill(begin, weight[begin:end])
     assert torch.equal(packed.unpack(), weight.to(dtype))
     packed.fill(33, weight.T.contiguous().T[:2])

@@ -76,7 +76,8 @@ def _packed(
     x = x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous()
     if out is None:
         out = torch.empty(len(x), weight.shape[0], dtype=dtype)
-    assert out.shape == (len(x), weight.shape[0]) and out.dtype == dtype
+    assert out.shape == (len(x), weight.shape[0])
+    assert out.dtype == dtype
     assert run is not None
     run(arguments(x, weight, bias, out), len(x))
     return out
