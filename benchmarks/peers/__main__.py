@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from typing import Any
 
@@ -19,6 +20,7 @@ CODE = ("runtime", "scheduler", "kernels", "benchmarks")
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # runners too
     options = _options()
     shape = SHAPES[options.shape]
     plan = Plan((3,), 2.0, MEASURES) if options.quick else Plan((5, 3), 4.0, MEASURES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -29,7 +28,6 @@ def assemble(launcher: Launcher, plan: Plan, outcome: Outcome, *, quick: bool) -
         "quick": quick,
         "quiet": busiest <= QUIET,
         "busiest": busiest,
-        "kernel": platform.release(),
         "model": launcher.shape.name,
         "measures": {each.name: each.label for each in plan.measures},
         "seconds_per_decode": plan.seconds,
