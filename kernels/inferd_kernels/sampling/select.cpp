@@ -39,7 +39,7 @@ float as_float(uint32_t bits) {
   return x;
 }
 
-// A row's likelihoods; `f` below is called with blocks of the tiles that are live.
+// A row's likelihoods; each_tile calls f with the first one of each tile that is live.
 struct Likelihoods {
   const float* x;
   const uint8_t* live;
@@ -162,7 +162,8 @@ float nucleus_border(const float* likelihoods, const uint8_t* live, int64_t n, d
     const float border = border_among(list, count, target, above);
     if (border > 0.0f) return border;
   }
-  count = collect(all, whole, list, above);  // the guess was wrong, by rounding
+  // The guess was wrong, by rounding, or the target is 0.
+  count = collect(all, whole, list, above);
   return border_among(list, count, target, above);
 }
 

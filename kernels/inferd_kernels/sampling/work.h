@@ -21,12 +21,12 @@ struct Part {
 struct State {
   int32_t health;
   int64_t token;
-  View view;            // of what is drawn from
-  View scored;          // of what is scored
-  uint64_t stream;
-  double finish;        // of the likeliest token
-  float least_value;    // the filters before top_p drop what is below
-  float least_weight;   // and all of them
+  View view;           // of what is drawn from
+  View scored;         // of what is scored
+  uint64_t stream;     // of noise
+  double finish;       // of `token` in the race
+  float least_value;   // the filters before top_p drop what is below
+  float least_weight;  // and all of them
 };
 
 // Memory for the row that is being worked on.
