@@ -53,6 +53,8 @@ def test_port_zero_takes_a_free_one() -> None:
 def test_every_engine_option_is_passed_on(tmp_path: Path) -> None:
     flags = {
         "dtype": "bfloat16",
+        "quantization": "int8",
+        "quantization_check": False,
         "device": "cpu",
         "max_model_len": "77",
         "max_batch_size": "5",
@@ -77,7 +79,7 @@ def test_every_engine_option_is_passed_on(tmp_path: Path) -> None:
     for name in flags:
         assert getattr(spec, name) == getattr(config, name)
     others = set(spec.__struct_fields__) - set(flags)
-    assert others == {"engine", "model"}
+    assert others == {"engine", "model", "cpu_kernels"}
 
 
 def test_echo_takes_its_options_with_its_name(tmp_path: Path) -> None:

@@ -122,6 +122,22 @@ def test_the_smallest_change_that_fits(options: dict[str, object], budget: int, 
     )
 
 
+def test_int8_where_nothing_milder_fits() -> None:
+    small = {"dtype": "bfloat16", "max_adapters": 0, "max_batch_tokens": 64, "max_model_len": 64}
+
+    def refusal(budget: int, **changes: object) -> StartError | None:
+        spec = demo_spec(device="cpu", **small | changes)
+        return estimate(spec, {HOST: budget}, measured=KNOWN).refusal
+
+    told = refusal(100 << 20)
+    assert told is not None
+    budget = int(told.hint.removeprefix("--memory-budget ").removesuffix("MiB")) - 3 << 20
+    told = refusal(budget)
+    assert told is not None
+    assert told.hint == "--quantization int8"
+    assert refusal(budget, quantization="int8") is None
+
+
 def test_an_option_out_of_range_is_told_as_such() -> None:
     with pytest.raises(StartError) as refused:
         estimate(demo_spec(device="cpu", max_model_len=9000), HOST_ONLY)

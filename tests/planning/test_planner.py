@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from msgspec.structs import replace
 from safetensors.numpy import save
 
 from inferd import demo
@@ -61,6 +62,15 @@ def test_a_model_on_the_hub_is_planned_without_its_weights(hub: hub_server.HubSe
         "config.json",
         "model.safetensors bytes=0-100000",
     ]
+
+
+def test_a_model_in_int8() -> None:
+    maker = planner(Machine({"cpu": 8 << 30}))
+    floats, found = plan(maker, "demo"), plan(maker, "demo", replace(SPEC, quantization="int8"))
+    assert (floats.quantization, found.quantization) == ("", "int8")
+    assert found.dtype == "float32"
+    assert found.exact
+    assert 0.26 < found.parts["weights"] / floats.parts["weights"] < 0.27
 
 
 def test_a_sharded_model(hub: hub_server.HubServer) -> None:
