@@ -287,3 +287,18 @@ def test_a_checkpoint_says_what_ends_an_answer() -> None:
     tokenizer, ends = vocabulary.get()
     assert set(tokenizer.eos_tokens) == ends
     assert tokenizer.vocab_size == 4096
+
+
+def test_a_large_vocabulary_waits_until_nothing_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from inferd import demo
+
+    monkeypatch.setattr("inferd.engines.native.vocabulary.SMALL", 0)
+    vocabulary = of_checkpoint(demo.path(), 1)  # no id that ends an answer is so small: it is told
+    assert caplog.messages == []
+    grammars = Grammars(vocabulary)
+    for _ in range(2):
+        grammars.warm()
+    assert len(caplog.messages) == 1
+    grammars.close()

@@ -108,6 +108,7 @@ class NativeCore:
             evict=self._evict,
             why_not=why_not,
         )
+        self._grammars = grammars
         self._intake = Intake(grammars, self._adapters, clock, config.max_queue_requests)
         self._clock = clock
         self._timelines: dict[str, Timeline] = {}
@@ -204,6 +205,8 @@ class NativeCore:
         )
 
     def check(self) -> None:
+        if self._grammars is not None and not self.busy:
+            self._grammars.warm()
         self._scheduler.check()
         stats = self._scheduler.stats()
         assert len(self._timelines) == stats.num_running + stats.num_waiting

@@ -95,6 +95,10 @@ class Grammars:
         self._live[patience] = size
         return patience
 
+    def warm(self) -> None:
+        """Prepare while nothing runs, so that the first grammar need not wait."""
+        self._vocabulary.warm()
+
     def close(self) -> None:
         """Wait for none of the compilations."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -20,6 +20,7 @@ from inferd.engines.native.quantization import weights_in
 from inferd.engines.native.sizes import read_shape
 from inferd.errors import StartError
 from inferd_kernels.cpu.library import library
+from inferd_kernels.cpu.library import set_threads as library_threads
 from inferd_scheduler import SchedulerConfig, Step, Work
 
 OnProgress = Callable[[Progress], None]
@@ -27,12 +28,12 @@ OnProgress = Callable[[Progress], None]
 
 def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerConfig]:
     """Load the model and size its engine. Raises StartError."""
-    if spec.num_threads is not None:
-        torch.set_num_threads(spec.num_threads)
     device = pick_device(spec.device)
     folder = Path(spec.model)
     config = read_config(folder)
-    dtype = pick_dtype(spec.dtype, widens=device.type == "cpu" and not _kernels(spec, config))
+    kernels = device.type == "cpu" and _kernels(spec, config)
+    set_threads(spec.num_threads, kernels=kernels)
+    dtype = pick_dtype(spec.dtype, widens=device.type == "cpu" and not kernels)
     check_options(spec, config)
     quantized = quantized_bytes(spec, folder, config, device)
     memory.check_weights(folder, dtype, free_bytes(device), quantized)
@@ -50,6 +51,19 @@ def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerCo
         ) from error
     plan = memory.plan_kv(spec, model.kv_specs, model.dtype, model.max_position, budget)
     return model, scheduler_config(spec, plan)
+
+
+def set_threads(count: int | None, *, kernels: bool) -> None:
+    """How many threads work on an operation; None: one for each core.
+
+    Where the kernels run, they have them all: torch's would only take the cores from them.
+    """
+    loaded = library() if kernels else None
+    if loaded is not None:
+        library_threads(loaded, count or torch.get_num_threads())
+        torch.set_num_threads(1)
+    elif count is not None:
+        torch.set_num_threads(count)
 
 
 def check_options(spec: EngineSpec, config: dict[str, Any]) -> None:
