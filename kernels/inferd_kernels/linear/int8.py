@@ -9,7 +9,7 @@ import torch
 
 from inferd_kernels.cpu.library import DTYPES, Args, operation
 from inferd_kernels.linear.int8_reference import dequantize
-from inferd_kernels.linear.weight import PANEL, PackedWeight, WeightArgs
+from inferd_kernels.linear.weight import PANEL, PackedWeight, WeightArgs, allocate
 
 FORMAT = 3  # of weight.h
 GROUP = 64
@@ -73,8 +73,8 @@ class Int8Weight(PackedWeight):
         assert group % 4 == 0, group
         assert 0 < group <= MAX_GROUP, group
         panels, groups = -(-out_features // PANEL), -(-in_features // group)
-        data = torch.empty((panels, -(-in_features // 4), PANEL, 4), dtype=torch.uint8)
-        scales = torch.empty((panels, groups, PANEL))
+        data = allocate((panels, -(-in_features // 4), PANEL, 4), torch.uint8)
+        scales = allocate((panels, groups, PANEL), torch.float32)
         if out_features % PANEL:
             data[-1].fill_(0x80)
             scales[-1].zero_()
