@@ -9,7 +9,7 @@ import torch
 
 from inferd_kernels.linear import PackedWeight, linear, linear_f32
 from inferd_kernels.linear import reference as linear_reference
-from inferd_kernels.linear.cpu import IMPLEMENTATIONS, arguments, run
+from inferd_kernels.linear.cpu import arguments, run
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 EPS = {torch.float32: 0.0, torch.bfloat16: 2**-8, torch.float16: 2**-11}
@@ -100,8 +100,8 @@ def test_views(dtype: torch.dtype, generator: torch.Generator) -> None:
 def test_a_sum_is_rounded_once(dtype: torch.dtype, generator: torch.Generator) -> None:
     x, weight, bias = operands((9, 50, 70), dtype, generator)
     packed = PackedWeight.of(weight)
-    exact = IMPLEMENTATIONS["linear_f32"](x, packed)
-    assert torch.equal(IMPLEMENTATIONS["linear"](x, packed, bias), (exact + bias.float()).to(dtype))
+    exact = linear_f32(x, packed)
+    assert torch.equal(linear(x, packed, bias), (exact + bias.float()).to(dtype))
 
 
 @each_dtype
@@ -112,12 +112,11 @@ def test_a_row_does_not_depend_on_others(
     """Nor on how many threads there are."""
     x, weight, bias = operands((40, width, 150), dtype, generator)
     packed = PackedWeight.of(weight)
-    product = IMPLEMENTATIONS["linear"]
-    alone = torch.cat([product(row[None], packed, bias) for row in x])
+    alone = torch.cat([linear(row[None], packed, bias) for row in x])
     for rows in range(1, 41):
-        assert torch.equal(product(x[:rows], packed, bias), alone[:rows])
+        assert torch.equal(linear(x[:rows], packed, bias), alone[:rows])
     many = x.repeat(6, 1)
-    assert torch.equal(product(many, packed, bias), alone.repeat(6, 1))
+    assert torch.equal(linear(many, packed, bias), alone.repeat(6, 1))
 
 
 @each_dtype
@@ -128,7 +127,7 @@ def test_what_is_not_finite_stays_in_its_row_and_output(
     x, weight, _ = operands((17, 33, 70), dtype, generator)
     weight[35, 32] = bad
     x[4, 7] = bad
-    y = IMPLEMENTATIONS["linear_f32"](x, PackedWeight.of(weight))
+    y = linear_f32(x, PackedWeight.of(weight))
     finite = y.isfinite()
     assert not finite[4].any()
     assert not finite[:, 35].any()
@@ -140,9 +139,10 @@ def test_what_is_not_finite_stays_in_its_row_and_output(
 def test_writes_nothing_beside_its_outputs(dtype: torch.dtype, generator: torch.Generator) -> None:
     x, weight, bias = operands((16, 9, 45), dtype, generator)
     packed = PackedWeight.of(weight)
+    assert run is not None
     room = torch.full((16, 60), 7.0, dtype=dtype)
     run(arguments(x, packed, bias, room[:, 5:50]), 16)
-    assert torch.equal(room[:, 5:50], IMPLEMENTATIONS["linear"](x, packed, bias))
+    assert torch.equal(room[:, 5:50], linear(x, packed, bias))
     assert bool((room[:, :5] == 7).all())
     assert bool((room[:, 50:] == 7).all())
 

@@ -22,7 +22,10 @@ import torch
 
 from inferd_kernels.dispatch import Op
 from inferd_kernels.linear import reference
+from inferd_kernels.linear.int8 import Int8Weight
 from inferd_kernels.linear.weight import PackedWeight
+
+__all__ = ["LINEAR", "LINEAR_F32", "Int8Weight", "PackedWeight", "linear", "linear_f32"]
 
 LINEAR = Op("linear", reference.linear, cpu="inferd_kernels.linear.cpu")
 LINEAR_F32 = Op("linear_f32", reference.linear_f32, cpu="inferd_kernels.linear.cpu")

@@ -110,8 +110,8 @@ void block(const LinearArgs& args, int64_t first, int64_t rows, Team& team) {
     team.each(x.tiles(), 1, [&](int64_t begin, int64_t) { x.fill(begin); });
   }
   const int64_t panels = args.weight.panels(), shares = kShares * team.size();
-  const int64_t most = kPartBytes / (x.steps() * kPanel * sizeof(typename K::Unit) + 1);
-  const int64_t grain = std::max<int64_t>(1, std::min(most, panels / shares));
+  const int64_t bytes = std::max<int64_t>(1, x.steps()) * kPanel * sizeof(typename K::Unit);
+  const int64_t grain = std::max<int64_t>(1, std::min(kPartBytes / bytes, panels / shares));
   team.each(panels, grain, [&](int64_t begin, int64_t end) {
     if (!filled) {
       x.use(team.scratch<float>(x.size()));

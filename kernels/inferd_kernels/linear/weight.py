@@ -83,10 +83,9 @@ class PackedWeight:
         """Space for a weight; `fill` every row of it."""
         panels = -(-out_features // PANEL)
         if dtype == _PAIRED:
-            size = (panels, -(-in_features // 2), PANEL, 2)
+            data = allocate((panels, -(-in_features // 2), PANEL, 2), dtype)
         else:
-            size = (panels, in_features, PANEL)
-        data = allocate(size, dtype)
+            data = allocate((panels, in_features, PANEL), dtype)
         if out_features % PANEL:
             data[-1].zero_()
         return cls(data, out_features, in_features)
@@ -94,7 +93,7 @@ class PackedWeight:
     @classmethod
     def of(cls, weight: torch.Tensor) -> Self:
         """Pack a whole tensor [out, in], in its own dtype."""
-        packed = cls.empty(*weight.shape, weight.dtype)
+        packed = cls.empty(weight.shape[0], weight.shape[1], weight.dtype)
         packed.fill(0, weight)
         return packed
 
