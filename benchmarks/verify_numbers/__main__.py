@@ -6,6 +6,7 @@
 
 Every figure is the largest |Δ logprob| over prompt and output tokens, chosen and top 3, float32
 on the CPU. `greedy` says whether 32 greedy sequences come out the same alone and as one batch.
+Lines `bfloat16`: mean |Δ logprob| from float32 on the same weights, ours and transformers'.
 Rows `+8 adapters`: 32 sequences over eight adapters and the bare model, against peft; `chunked` and
 `preempted` have fewer slots than adapters.
 """
@@ -17,7 +18,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import torch
 from transformers.utils import logging
 
 from benchmarks.record import save
-from benchmarks.verify_numbers import subjects
+from benchmarks.verify_numbers import narrow, subjects
 from benchmarks.verify_numbers.trials import (
     TOLERANCE,
     TRIALS,
@@ -98,10 +99,13 @@ def main() -> int:
             if not options.cases or case in options.cases:
                 rows.append(measure(case, build))
                 print(rows[-1], flush=True)
-    good = all(row.good for row in rows)
+    chosen = [case for case in narrow.CASES if not options.cases or case in options.cases]
+    distances = {case: measure_narrow(case) for case in chosen}
+    good = all(row.good for row in rows) and all(one.good for one in distances.values())
     print("all within tolerance" if good else "FAILED: see the marked figures")
     if options.save:
         table = {"tolerance": TOLERANCE, "good": good, "rows": [row.figures() for row in rows]}
+        table["bfloat16"] = {case: asdict(one) for case, one in distances.items()}
         print("written to", save("verify_numbers", table, CODE))
     return 0 if good else 1
 
@@ -113,6 +117,15 @@ def measure(case: str, build: Callable[[str, Path], Subject]) -> Row:
         trials = {name: trial(subject) for name, trial in TRIALS.items()}
         name = f"{case} +{len(subject.adapters)} adapters" if subject.adapters else case
         return Row(name, subject.model.runner, trials, greedy_is_the_same(subject))
+
+
+def measure_narrow(case: str) -> narrow.Distances:
+    """A case in bfloat16."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = narrow.distances(case, Path(folder))
+    mark = "" if found.good else " !"
+    print(f"{case:30}{'bfloat16':14}{found.ours:.1e} (transformers {found.theirs:.1e}){mark}")
+    return found
 
 
 if __name__ == "__main__":
