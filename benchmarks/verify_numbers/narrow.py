@@ -59,9 +59,10 @@ def distances(case: str, folder: Path) -> Distances:
 
 
 def _transformers(folder: Path) -> Any:
-    return transformers.AutoModelForCausalLM.from_pretrained(
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    )
+    return model.eval()
 
 
 def _logprobs(logits: torch.Tensor) -> torch.Tensor:
