@@ -145,6 +145,19 @@ def test_scores_far_apart_and_far_from_zero() -> None:
     )
 
 
+def test_weights_are_exact_to_some_ulp() -> None:
+    """Of two keys, the second's value is what e^-x makes of it, relatively too."""
+    distances = torch.linspace(0, 80, 400)
+    case = paged([(1, 2)] * len(distances), heads=1, kv_heads=1, head_dim=1, block_size=2)
+    case.q.fill_(1.0)
+    blocks = case.block_tables[:, 0].long()
+    case.k_cache[blocks, :, 0, 0] = torch.stack([torch.zeros_like(distances), -distances], 1)
+    case.v_cache[blocks, :, 0, 0] = torch.tensor([0.0, 1.0])
+    expected = 1 / (1 + torch.exp(distances.double()))
+    got = case.run(scale=1.0).double().flatten()
+    torch.testing.assert_close(got, expected, atol=0, rtol=5e-7)
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Paged, dict[str, float]]:
     rows = st.integers(0, 40).flatmap(lambda m: st.tuples(st.just(m), st.integers(max(m, 1), 90)))

@@ -68,8 +68,8 @@ void look_up(const LoraArgs& args, const Tile& tile, float* low, int64_t stride)
       low[i * stride + r] = to_float(a[r * args.in + args.ids[tile.rows[i]]]);
 }
 
-// y[i][…] += low[i] · b for kRows rows and kVectors vectors of columns; `n` columns, where there are
-// fewer than one vector.
+// y[i][…] += low[i] · b for kRows rows and kVectors vectors of columns; `n` columns, where there
+// are fewer than one vector.
 template <int kRows, int kVectors, class Y, class B>
 void add(Y* const* y, const float* low, int64_t stride, const B* b, int64_t width, int64_t rank,
          int64_t n = kLanes) {
@@ -136,10 +136,13 @@ void expand(const LoraArgs& args, const Tile& tile, const float* low, int64_t st
 }  // namespace
 
 void lora(const LoraArgs& args, int64_t, Team& team) {
-  int64_t tiles = 0;
-  for (int64_t s = 0; s < args.batch->num_segments; ++s) tiles += tiles_of(args, s);
+  int64_t tiles = 0, max_rank = 0;
+  for (int64_t s = 0; s < args.batch->num_segments; ++s) {
+    tiles += tiles_of(args, s);
+    max_rank = std::max(max_rank, args.slots[args.batch->slots[s]].rank);
+  }
   if (tiles == 0) return;
-  const int64_t stride = round_up(args.max_rank, kLanes);
+  const int64_t stride = round_up(max_rank, kLanes);
   float* low = team.shared<float>(tiles * kTile * stride);
   with_type(args.x_dtype, [&](auto zero) {
     using T = decltype(zero);

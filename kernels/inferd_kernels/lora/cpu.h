@@ -24,8 +24,8 @@ struct LoraSlot {
   int64_t rank;  // of all parts
 };
 
-// What changes from step to step: segment i has the rows rows[starts[i]] … rows[starts[i + 1] - 1],
-// and what slots[i] holds. No row is in two segments.
+// What changes from step to step: segment i has the rows rows[starts[i]] …
+// rows[starts[i + 1] - 1], and what slots[i] holds. No row is in two segments.
 struct LoraBatch {
   const int32_t* rows;
   const int32_t* starts;
@@ -33,8 +33,10 @@ struct LoraBatch {
   int64_t num_segments;
 };
 
-// See lora/__init__.py. Strides count elements from row to row. Where ids is not null, it is
-// lora_embedding: a is [rank][in] for `in` tokens, and x is not read, but tells a's dtype.
+// See lora/__init__.py. Of a decoder that runs the same buffers again and again, only what `batch`
+// and `slots` point to changes; without segments nothing is done. Strides count elements from row to
+// row. Where ids is not null, it is lora_embedding: a is [rank][in] for `in` tokens, and x is not
+// read; x_dtype is a's.
 struct LoraArgs {
   void* y;
   const void* x;
@@ -43,7 +45,6 @@ struct LoraArgs {
   const LoraSlot* slots;
   int64_t in;
   int64_t out;
-  int64_t max_rank;  // of the slots
   int64_t x_stride;
   int64_t y_stride;
   DType x_dtype;

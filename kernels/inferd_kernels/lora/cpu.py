@@ -1,7 +1,7 @@
 """`lora` and `lora_embedding` in C++.
 
-What C reads of a module and of a step's segments is made once and kept with them: a module's anew
-where its slots changed.
+What C reads of a module's slots and of a step's segments is made once and kept with them; slots
+that changed are noticed by the next call.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ class LoraArgs(Args):
         ("slots", ctypes.POINTER(LoraSlot)),
         ("in_", ctypes.c_int64),
         ("out", ctypes.c_int64),
-        ("max_rank", ctypes.c_int64),
         ("x_stride", ctypes.c_int64),
         ("y_stride", ctypes.c_int64),
         ("x_dtype", ctypes.c_int32),
@@ -71,43 +70,43 @@ class LoraArgs(Args):
 
 
 class Slots:
-    """A module's slots as C reads them, and what they point into.
+    """A module's slots as C reads them, in an array that stays where it is.
 
     Attributes:
-        weights: what they were made of.
-        args: all of an operation's arguments but those of a call.
+        weights: what the slots hold.
+        array: the same for C.
     """
 
-    def __init__(self, weights: Sequence[LoraWeights | None]) -> None:
-        self.weights = list(weights)
-        self._keep: list[object] = []
-        self._array = (LoraSlot * len(weights))(*map(self._slot, weights))
-        held = [one for one in weights if one is not None]
-        self.args = LoraArgs(
-            slots=self._array,
-            in_=held[0].a.shape[1] if held else 0,
-            max_rank=max((len(one.a) for one in held), default=0),
-            x_dtype=DTYPES[held[0].a.dtype] if held else 0,
-        )
+    def __init__(self, count: int) -> None:
+        self.weights: list[LoraWeights | None] = [None] * count
+        self.array = (LoraSlot * count)()
+        self._keep: list[object] = [None] * count  # what the array's entries point into
 
-    def _slot(self, weights: LoraWeights | None) -> LoraSlot:
-        if weights is None:
-            return LoraSlot()
-        transposed = [part.b.t().contiguous() for part in weights.parts]
-        parts = (LoraPartArgs * len(transposed))(
-            *(
-                LoraPartArgs(
-                    b=b.data_ptr(),
-                    offset=part.offset,
-                    width=b.shape[1],
-                    rank=b.shape[0],
-                    dtype=DTYPES[b.dtype],
-                )
-                for part, b in zip(weights.parts, transposed, strict=True)
+    def update(self, weights: Sequence[LoraWeights | None]) -> None:
+        """Take over what changed."""
+        for i, one in enumerate(weights):
+            if one is not self.weights[i]:
+                self.weights[i] = one
+                self.array[i], self._keep[i] = (LoraSlot(), None) if one is None else _slot(one)
+
+
+def _slot(weights: LoraWeights) -> tuple[LoraSlot, object]:
+    """And what it points into."""
+    transposed = [part.b.t().contiguous() for part in weights.parts]
+    parts = (LoraPartArgs * len(transposed))(
+        *(
+            LoraPartArgs(
+                b=b.data_ptr(),
+                offset=part.offset,
+                width=b.shape[1],
+                rank=b.shape[0],
+                dtype=DTYPES[b.dtype],
             )
+            for part, b in zip(weights.parts, transposed, strict=True)
         )
-        self._keep += [parts, transposed]
-        return LoraSlot(weights.a.data_ptr(), parts, len(parts), len(weights.a))
+    )
+    slot = LoraSlot(weights.a.data_ptr(), parts, len(parts), len(weights.a))
+    return slot, (parts, transposed)
 
 
 class Batch:
@@ -138,31 +137,44 @@ _run = operation("lora", LoraArgs)
 
 
 def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSegments) -> None:
-    args = slots_of(module).args
-    args.x = x.data_ptr()
-    args.ids = None
-    args.x_stride = x.stride(0)
-    _add(y, args, segments)
+    _add(
+        y,
+        segments,
+        LoraArgs(
+            x=x.data_ptr(),
+            slots=slots_of(module).array,
+            in_=x.shape[1],
+            x_stride=x.stride(0),
+            x_dtype=DTYPES[x.dtype],
+        ),
+    )
 
 
 def lora_embedding(
     y: torch.Tensor, ids: torch.Tensor, module: LoraModule, segments: LoraSegments
 ) -> None:
-    ids = ids.long().contiguous()
-    args = slots_of(module).args
-    args.x = None
-    args.ids = ids.data_ptr()
-    _add(y, args, segments)
-
-
-def _add(y: torch.Tensor, args: LoraArgs, segments: LoraSegments) -> None:
-    if not args.max_rank:
+    a = next((one.a for one in module.slots if one is not None), None)
+    if a is None:
         return
+    ids = ids.long().contiguous()
+    _add(
+        y,
+        segments,
+        LoraArgs(
+            ids=ids.data_ptr(),
+            slots=slots_of(module).array,
+            in_=a.shape[1],
+            x_dtype=DTYPES[a.dtype],
+        ),
+    )
+
+
+def _add(y: torch.Tensor, segments: LoraSegments, args: LoraArgs) -> None:
     args.y = y.data_ptr()
+    args.batch = batch_of(segments).pointer
     args.out = y.shape[1]
     args.y_stride = y.stride(0)
     args.y_dtype = DTYPES[y.dtype]
-    args.batch = batch_of(segments).pointer
     assert _run is not None
     _run(args, len(y))
 
@@ -170,8 +182,10 @@ def _add(y: torch.Tensor, args: LoraArgs, segments: LoraSegments) -> None:
 def slots_of(module: LoraModule) -> Slots:
     """The module's slots for C, as they are now."""
     held = module.prepared
-    if not isinstance(held, Slots) or held.weights != module.slots:
-        held = module.prepared = Slots(module.slots)
+    if not isinstance(held, Slots) or len(held.weights) != len(module.slots):
+        held = module.prepared = Slots(len(module.slots))
+    if held.weights != module.slots:
+        held.update(module.slots)
     return held
 
 

@@ -48,7 +48,7 @@ class LoraModule:
     """One layer's adapters: slot → weights, None where the slot is empty or leaves it alone.
 
     Its owner fills and empties slots between steps, on the device that the layer runs on.
-    `prepared` is what an implementation made of them, and made anew when they changed.
+    `prepared` is what an implementation made of them, and looks after when they change.
     """
 
     slots: list[LoraWeights | None] = field(default_factory=list)
