@@ -47,10 +47,7 @@ extern "C" int64_t multiply_add_bf16(int64_t times, float* out) {
   for (int k = 0; k < kChains; ++k) sums[k] = _mm512_set1_ps(static_cast<float>(k));
   const __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80), b = a;
   for (int64_t t = 0; t < times; ++t)
-    for (int k = 0; k < kChains; ++k) {
-      sums[k] = _mm512_dpbf16_ps(sums[k], a, b);
-      asm volatile("" : "+v"(sums[k]));
-    }
+    for (int k = 0; k < kChains; ++k) sums[k] = _mm512_dpbf16_ps(sums[k], a, b);
   for (int k = 1; k < kChains; ++k) sums[0] += sums[k];
   out[0] = inferd::sum((f32v)sums[0]);
   return 2 * kLanes * kChains;
@@ -64,10 +61,7 @@ extern "C" int64_t multiply_add_int8(int64_t times, float* out) {
   for (int k = 0; k < kChains; ++k) sums[k] = _mm512_set1_epi32(k);
   const __m512i a = _mm512_set1_epi8(1), b = a;
   for (int64_t t = 0; t < times; ++t)
-    for (int k = 0; k < kChains; ++k) {
-      sums[k] = _mm512_dpbusd_epi32(sums[k], a, b);
-      asm volatile("" : "+v"(sums[k]));
-    }
+    for (int k = 0; k < kChains; ++k) sums[k] = _mm512_dpbusd_epi32(sums[k], a, b);
   for (int k = 1; k < kChains; ++k) sums[0] = _mm512_add_epi32(sums[0], sums[k]);
   out[0] = static_cast<float>(_mm512_reduce_add_epi32(sums[0]));
   return 4 * kLanes * kChains;
