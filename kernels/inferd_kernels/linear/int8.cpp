@@ -9,7 +9,6 @@ namespace inferd {
 namespace {
 
 constexpr int kVectors = kPanel / kLanes;  // of a panel
-constexpr int64_t kAhead = 8192;  // bytes of weights that are fetched before they are needed
 constexpr int64_t kOwnInputs = 4096;  // fewer than that each thread quantises for itself
 constexpr int64_t kPartBytes = 1 << 15;  // of weights, at least, in a part of the work
 
@@ -73,6 +72,10 @@ class Activations {
   uint8_t* memory_ = nullptr;
 };
 
+// Bytes by which weights are fetched before they are needed, as was measured: the longer the work on
+// them takes, the fewer fetches the processor begins by itself.
+constexpr int64_t ahead(int rows) { return rows == 1 ? 2048 : rows <= 4 ? 4096 : 8192; }
+
 // Adds up R rows with C vectors of a panel's outputs; sums: [R][kPanel]. For each sum the groups
 // come in their order, and inside of one the numbers are whole: R and C change no bit.
 template <int R, int C>
@@ -86,7 +89,7 @@ void tile(const Int8Weight& weight, int64_t panel, int first, const Rows& x, flo
     for (int r = 0; r < R; ++r)
       for (int c = 0; c < C; ++c) dots[r][c] = i32v{} + x.starts[g * R + r];
     for (const int64_t end = std::min(k + group, words); k < end; ++k) {
-      for (int i = 0; i < C * kLanes * 4; i += 64) __builtin_prefetch(data + kAhead + i);
+      for (int i = 0; i < C * kLanes * 4; i += 64) __builtin_prefetch(data + ahead(R) + i);
       Weights w[C];
       for (int c = 0; c < C; ++c) w[c] = weights(data + c * kLanes * 4);
       for (int r = 0; r < R; ++r) {
