@@ -76,7 +76,6 @@ class Runner:
         try:
             batch = self._batcher.build(step, self.model.device)
             hidden = self.model.forward(batch)
-            last = batch.cu_seqlens_q[1:].long() - 1  # each sequence's last row
         except Exception as error:
             self._masks.wait()
             self._forward_failed(step, error, outcome)
@@ -93,8 +92,9 @@ class Runner:
         ]
         if sampling:
             works = [step.works[b] for b in sampling]
-            rows = last if len(works) == len(last) else last[torch.tensor(sampling)]
-            self._sample(works, hidden[rows], outcome)
+            if len(works) < len(hidden):  # of each sequence that samples, the last row
+                hidden = hidden[batch.cu_seqlens_q[1:].long()[sampling] - 1]
+            self._sample(works, hidden, outcome)
         for request_id, token in outcome.tokens.items():
             self.sequences[request_id].append(token)
         return outcome
