@@ -100,8 +100,8 @@ inline f32v sums(const f32v* x) {
 // out[q][k] = queries[q] · (keys[k] + offset) for kQueries rows and kLanes / kQueries keys.
 // `width` is a multiple of kStep.
 template <int kQueries, class T>
-[[gnu::always_inline]] inline void tile(float* out, int64_t stride, const Packed<T>* queries, const T* const* keys,
-                   int64_t offset, int64_t width) {
+[[gnu::always_inline]] inline void tile(float* out, int64_t stride, const Packed<T>* queries,
+                                        const T* const* keys, int64_t offset, int64_t width) {
   constexpr int kKeys = kLanes / kQueries;
   using D = Dot<T>;
   f32v sum[kQueries * kKeys]{};

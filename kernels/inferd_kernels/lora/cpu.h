@@ -34,8 +34,8 @@ struct LoraBatch {
 };
 
 // See lora/__init__.py. Of a decoder that runs the same buffers again and again, only what `batch`
-// and `slots` point to changes; without segments nothing is done. Strides count elements from row to
-// row. Where ids is not null, it is lora_embedding: a is [rank][in] for `in` tokens, and x is not
+// and `slots` point to changes; without segments nothing is done. Strides count elements from row
+// to row. Where ids is not null, it is lora_embedding: a is [rank][in] for `in` tokens, and x is not
 // read; x_dtype is a's.
 struct LoraArgs {
   void* y;

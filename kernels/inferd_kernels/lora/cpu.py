@@ -75,11 +75,13 @@ class Slots:
     Attributes:
         weights: what the slots hold.
         array: the same for C.
+        args: a call's arguments, but for what the call sets.
     """
 
     def __init__(self, count: int) -> None:
         self.weights: list[LoraWeights | None] = [None] * count
         self.array = (LoraSlot * count)()
+        self.args = LoraArgs(slots=self.array)
         self._keep: list[object] = [None] * count  # what the array's entries point into
 
     def update(self, weights: Sequence[LoraWeights | None]) -> None:
@@ -137,17 +139,13 @@ _run = operation("lora", LoraArgs)
 
 
 def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSegments) -> None:
-    _add(
-        y,
-        segments,
-        LoraArgs(
-            x=x.data_ptr(),
-            slots=slots_of(module).array,
-            in_=x.shape[1],
-            x_stride=x.stride(0),
-            x_dtype=DTYPES[x.dtype],
-        ),
-    )
+    args = slots_of(module).args
+    args.x = x.data_ptr()
+    args.ids = None
+    args.in_ = x.shape[1]
+    args.x_stride = x.stride(0)
+    args.x_dtype = DTYPES[x.dtype]
+    _add(y, segments, args)
 
 
 def lora_embedding(
@@ -157,16 +155,11 @@ def lora_embedding(
     if a is None:
         return
     ids = ids.long().contiguous()
-    _add(
-        y,
-        segments,
-        LoraArgs(
-            ids=ids.data_ptr(),
-            slots=slots_of(module).array,
-            in_=a.shape[1],
-            x_dtype=DTYPES[a.dtype],
-        ),
-    )
+    args = slots_of(module).args
+    args.ids = ids.data_ptr()
+    args.in_ = a.shape[1]
+    args.x_dtype = DTYPES[a.dtype]
+    _add(y, segments, args)
 
 
 def _add(y: torch.Tensor, segments: LoraSegments, args: LoraArgs) -> None:
