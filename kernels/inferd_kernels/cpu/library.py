@@ -52,7 +52,7 @@ def found() -> Found:
     except (BuildError, OSError, ValueError) as error:
         _log.warning("no C++ kernels: %s; the CPU runs plain torch, more slowly", error)
         return Found(None, reason=str(error))
-    _log.info("C++ kernels for %s, threads: %d", isa.name, torch.get_num_threads())
+    _log.info("C++ kernels for %s", isa.name)
     return Found(loaded, isa.name)
 
 
@@ -79,13 +79,13 @@ class Args(ctypes.Structure):
 
 
 class Operation:
-    """The C function `inferd_<name>(args, rows)`."""
+    """The C function `inferd_<name>(args, rows)`, looked for when it is first called."""
 
     def __init__(self, name: str, args: type[Args]) -> None:
         self._name = name
         self._args = args
+        self._function: Any = None
         _operations.append(self)
-        self.bind()
 
     def bind(self) -> None:
         """Find the function in the library that is in use now."""
@@ -93,17 +93,26 @@ class Operation:
         size = getattr(loaded, f"inferd_{self._name}_size")()
         expected = ctypes.sizeof(self._args)
         assert size == expected, f"{self._name}: {size} bytes in C++, {expected} here"
-        self._function: Any = getattr(loaded, f"inferd_{self._name}")
+        self._function = getattr(loaded, f"inferd_{self._name}")
         self._function.restype = None
         self._function.argtypes = [ctypes.POINTER(self._args), ctypes.c_int64]
 
+    def forget(self) -> None:
+        self._function = None
+
     def __call__(self, args: Args, rows: int) -> None:
+        if self._function is None:
+            self.bind()
         self._function(ctypes.byref(args), rows)
 
 
 def operation(name: str, args: type[Args]) -> Operation | None:
     """An operation of the library; None where there are no kernels."""
-    return None if library() is None else Operation(name, args)
+    if library() is None:
+        return None
+    made = Operation(name, args)
+    made.bind()
+    return made
 
 
 _instead: ctypes.CDLL | None = None  # what `using` asked for
@@ -120,9 +129,9 @@ def using(isa: Isa) -> Iterator[None]:
     before, _instead = _instead, load(isa)
     try:
         for each in _operations:
-            each.bind()
+            each.forget()
         yield
     finally:
         _instead = before
         for each in _operations:
-            each.bind()
+            each.forget()

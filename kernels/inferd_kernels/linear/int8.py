@@ -7,7 +7,7 @@ from typing import Self
 
 import torch
 
-from inferd_kernels.cpu.library import DTYPES, Args, operation
+from inferd_kernels.cpu.library import DTYPES, Args, Operation
 from inferd_kernels.linear.int8_reference import dequantize
 from inferd_kernels.linear.weight import PANEL, PackedWeight, WeightArgs, allocate
 
@@ -31,7 +31,7 @@ class Int8PackArgs(Args):
     )
 
 
-_pack = operation("int8_pack", Int8PackArgs)
+_pack = Operation("int8_pack", Int8PackArgs)
 
 
 class Int8Weight(PackedWeight):
@@ -106,7 +106,6 @@ class Int8Weight(PackedWeight):
         assert width == self.shape[1]
         assert 0 <= row <= row + count <= self.shape[0]
         part = part if part.stride(1) == 1 or width == 1 else part.contiguous()
-        assert _pack is not None
         _pack(
             Int8PackArgs(
                 weight=self.descriptor,

@@ -10,7 +10,7 @@ from typing import Self
 
 import torch
 
-from inferd_kernels.cpu.library import DTYPES, Args, operation
+from inferd_kernels.cpu.library import DTYPES, Args, Operation
 
 PANEL = 32
 HUGE_PAGE = 2 << 20
@@ -42,7 +42,7 @@ class PackArgs(Args):
     )
 
 
-_pack = operation("pack", PackArgs)
+_pack = Operation("pack", PackArgs)
 
 
 def allocate(size: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -103,7 +103,6 @@ class PackedWeight:
         assert width == self.shape[1]
         assert 0 <= row <= row + count <= self.shape[0]
         part = part if part.stride(1) == 1 or width == 1 else part.contiguous()
-        assert _pack is not None
         _pack(
             PackArgs(
                 weight=self.descriptor,
