@@ -47,7 +47,8 @@ void finish(const LinearArgs& args, int64_t row, int64_t rows, int64_t panel, co
       using B = decltype(x_zero);
       const B* bias = args.bias == nullptr ? nullptr : static_cast<const B*>(args.bias) + first;
       T* out = static_cast<T*>(args.out) + row * args.out_stride + first;
-      for (int64_t r = 0; r < rows; ++r) put(out + r * args.out_stride, sums + r * kPanel, bias, count);
+      for (int64_t r = 0; r < rows; ++r)
+        put(out + r * args.out_stride, sums + r * kPanel, bias, count);
     });
   });
 }
