@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
@@ -24,7 +23,6 @@ def assemble(launcher: Launcher, plan: Plan, outcome: Outcome, *, quick: bool) -
     ceilings = median_ceilings(outcome.rounds)
     busiest = max(each["busy_cores"] for each in outcome.rounds)
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": quick,
         "quiet": busiest <= QUIET,
         "busiest": busiest,
