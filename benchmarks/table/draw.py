@@ -87,8 +87,9 @@ def _limits(figures: dict[str, Any]) -> str:
         f"{fp32:.0f} GFLOP/s in float32, {bf16:.0f} in bfloat16. inferd's bf16 decodes one "
         f"sequence at {shares['decode_1']['read']:.0%} of the rate at which its weights can be "
         f"read, and computes prompts at {long['sgemm']:.0%} and {many['sgemm']:.0%} of float32's "
-        f"rate, {long['bf16']:.0%} and {many['bf16']:.0%} of bfloat16's. Start: from the process's start to its first token, files in the page "
-        f"cache, no HTTP. Memory: with the KV cache of 32 sequences."
+        f"rate, {long['bf16']:.0%} and {many['bf16']:.0%} of bfloat16's. Start: from the "
+        f"process's start to its first token, files in the page cache, no HTTP. Memory: with the "
+        f"KV cache of 32 sequences."
     )
 
 
