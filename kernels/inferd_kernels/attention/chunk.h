@@ -187,18 +187,16 @@ class Attend {
   // The one row of all the tile's heads, a few positions at a time, as they lie in memory.
   void see_in_place(int64_t begin, int64_t end) {
     const int64_t aligned = begin / kLanes * kLanes;
-    for (int64_t k = aligned; k < end; k += kLanes) {
+    for (int64_t k = aligned; k < end; k += kLanes)
       for (int64_t h = 0; h < tile_.kv_heads; ++h)
         dots::rows<T>(scores_ + h * group_ * kChunk + k, kChunk, queries_ + h * group_ * width_,
                       group_, keys_ + k, h * width_, width_);
-    }
     for (int64_t i = 0; i < queries(); ++i)
       block_seen_[i] = weigh(scores_ + i * kChunk, begin, end, args_.scale, args_.softcap);
     std::fill_n(block_out_, queries() * width_, 0.0f);
-    for (int64_t k = begin; k < end; k += kLanes) {
+    for (int64_t k = begin; k < end; k += kLanes)
       for (int64_t h = 0; h < tile_.kv_heads; ++h)
         add_same(h * group_, group_, k, std::min(k + kLanes, end), values_, h * width_);
-    }
     merge_chunk(block_seen_, block_out_);
   }
 
@@ -230,8 +228,8 @@ class Attend {
   void add_same(int64_t first, int64_t count, int64_t begin, int64_t end, const V* const* values,
                 int64_t offset) const {
     dots::each_tile<4>(count, [&](int64_t i, auto size) {
-      add_values<size()>(block_out_ + (first + i) * width_, width_,
-                                scores_ + (first + i) * kChunk, kChunk, values, offset, begin, end);
+      add_values<size()>(block_out_ + (first + i) * width_, width_, scores_ + (first + i) * kChunk,
+                         kChunk, values, offset, begin, end);
     });
   }
 
