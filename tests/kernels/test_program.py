@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,10 @@ from inferd_kernels.rmsnorm import rmsnorm
 from inferd_kernels.rmsnorm.cpu import RmsnormArgs
 
 WIDTH = 40
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("INFERD_CPU_KERNELS") == "0", reason="the kernels are turned off"
+)
 
 
 @pytest.fixture(params=[1, 2, 3])

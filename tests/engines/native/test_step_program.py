@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,10 @@ from inferd_kernels.cpu.library import library, set_threads
 from tests.engines.native import tiny
 
 CPU = torch.device("cpu")
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("INFERD_CPU_KERNELS") == "0", reason="the kernels are turned off"
+)
 DENSE = [case for case in tiny.CASES if "moe" not in case and case != "mixtral"]
 STEPS: tuple[Mapping[int, Sequence[int]], ...] = (
     {0: [5, 1, 77, 3, 198, 42, 9, 11, 2], 1: [4]},
