@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inferd.config.foreign import unknown_option
-from inferd.config.serve import SPECS
+from inferd.config.specs import SPECS
 from inferd.errors import StartError
 from inferd.text.reasoning import KINDS
 from inferd.text.tools.detect import SYNTAXES

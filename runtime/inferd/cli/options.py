@@ -11,8 +11,9 @@ import click
 from inferd.cli.failure import Failure
 from inferd.config.foreign import unknown_option
 from inferd.config.option import Spec
-from inferd.config.serve import SPECS, ServeConfig
+from inferd.config.serve import ServeConfig
 from inferd.config.sources import flag, load
+from inferd.config.specs import SPECS
 from inferd.errors import StartError
 from inferd.units import human_bytes
 

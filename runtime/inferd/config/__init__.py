@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from inferd.config.serve import DEMO_MODEL, SPECS, ServeConfig
+from inferd.config.serve import DEMO_MODEL, ServeConfig
 from inferd.config.sources import load
+from inferd.config.specs import SPECS
 
 __all__ = ["DEMO_MODEL", "SPECS", "ServeConfig", "load"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from inferd.config.choices import (
     REASONING_PARSERS,
     TOOL_PARSERS,
 )
-from inferd.config.option import Kind, Option, Spec, bad_option
+from inferd.config.option import Option, bad_option
 
 DEMO_MODEL = "demo"
 
@@ -398,27 +397,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-_KINDS: dict[object, Kind] = {
-    str: "text",
-    tuple[str, ...]: "list",
-    int: "integer",
-    float: "number",
-    bool: "flag",
-}
-
-
-def _spec(name: str, default: object, annotation: object) -> Spec:
-    annotated, option = typing.get_args(annotation)
-    inner = [arg for arg in typing.get_args(annotated) if arg is not type(None)]
-    kind = _KINDS.get(annotated) or _KINDS[inner[0]]
-    return Spec(name, kind, default, option)
-
-
-def _specs() -> dict[str, Spec]:
-    hints = typing.get_type_hints(ServeConfig, include_extras=True)
-    return {f.name: _spec(f.name, f.default, hints[f.name]) for f in fields(ServeConfig)}
-
-
-SPECS = _specs()

@@ -10,7 +10,8 @@ from typing import Any
 
 from inferd.config.foreign import unknown_option
 from inferd.config.option import Spec, bad_option
-from inferd.config.serve import SPECS, ServeConfig
+from inferd.config.serve import ServeConfig
+from inferd.config.specs import SPECS
 
 ENV_PREFIX = "INFERD_"
 DEFAULT_FILE = "inferd.toml"

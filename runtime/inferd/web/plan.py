@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from inferd.config.serve import SPECS
+from inferd.config.specs import SPECS
 from inferd.errors import Forbidden, InferdError, InvalidRequest, NotFound, StartError, Unavailable
 from inferd.ledger import LedgerView
 from inferd.offload import in_thread
