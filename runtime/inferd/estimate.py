@@ -293,7 +293,7 @@ def _changes(spec: EngineSpec, sizing: _Sizing, room: int) -> Iterator[tuple[str
         narrow = replace(spec, dtype="bfloat16")
         yield "--dtype bfloat16", narrow
         yield "--dtype bfloat16 --max-adapters 0", replace(narrow, max_adapters=0)
-    if spec.device == HOST and sizing.shape.runner == "native" and not sizing.shape.quantization:
+    if sizing.shape.kernels and not sizing.shape.quantization:
         yield "--quantization int8", replace(spec, quantization="int8")
 
 

@@ -24,6 +24,7 @@ from inferd.ledger import HOST
 from inferd.measurements import Measured, Measurements
 from inferd.messages import MemoryUse
 from inferd.store import Store
+from inferd_kernels.cpu.available import available
 from tests.engines.native import tiny
 
 GIB = 1 << 30
@@ -122,6 +123,7 @@ def test_the_smallest_change_that_fits(options: dict[str, object], budget: int, 
     )
 
 
+@pytest.mark.skipif(not available(), reason="int8 needs the kernels")
 def test_int8_where_nothing_milder_fits() -> None:
     small = {"dtype": "bfloat16", "max_adapters": 0, "max_batch_tokens": 64, "max_model_len": 64}
 
