@@ -47,7 +47,7 @@ def _llama(kind: str) -> Callable[[Place, Shape], Start]:
     return start
 
 
-def _vllm(dtype: str) -> Callable[[Place, Shape], Start]:
+def _vllm(dtype: str, *, zen: bool = False) -> Callable[[Place, Shape], Start]:
     def start(place: Place, shape: Shape) -> Start:
         environment = {
             "LD_PRELOAD": place.preload("libtcmalloc_minimal.so.4", "libiomp5.so"),
@@ -56,6 +56,8 @@ def _vllm(dtype: str) -> Callable[[Place, Shape], Start]:
             "VLLM_CPU_KVCACHE_SPACE": "2" if dtype == "float32" else "1",
             "VLLM_NO_USAGE_STATS": "1",
         }
+        if zen:
+            environment["PYTHONPATH"] = str(place.environments / "zentorch")
         return _module("vllm", str(place.checkpoint), dtype), environment
 
     return start
@@ -85,6 +87,7 @@ LLAMA = Variant("llama", "llama.cpp bf16", "llama", "bf16", _llama("bf16"))
 LLAMA_Q8 = Variant("llama_q8", "llama.cpp q8_0", "llama", "int8", _llama("q8_0"))
 VLLM = Variant("vllm", "vLLM bf16", "vllm", "bf16", _vllm("bfloat16"))
 VLLM_FP32 = Variant("vllm_fp32", "vLLM fp32", "vllm", "fp32", _vllm("float32"))
+VLLM_ZEN = Variant("vllm_zen", "vLLM bf16 on zentorch", "vllm", "bf16", _vllm("bfloat16", zen=True))
 TRANSFORMERS = Variant(
     "transformers", "transformers bf16", "transformers", "bf16", _transformers("bfloat16")
 )
@@ -94,7 +97,7 @@ TRANSFORMERS_FP32 = Variant(
 
 GROUPS = (
     (OURS, OURS_INT8, LLAMA, LLAMA_Q8, VLLM),
-    (OURS, TRANSFORMERS, TRANSFORMERS_FP32, VLLM_FP32),
+    (OURS, VLLM_ZEN, VLLM_FP32, TRANSFORMERS, TRANSFORMERS_FP32),
 )
 """Who is in memory together, in turns: ours is in each, so that each ratio is within one group."""
 

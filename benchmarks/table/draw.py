@@ -16,7 +16,7 @@ BLOCKS = (
     (
         "ours",
         "inferd, bf16 weights",
-        ("llama", "vllm", "vllm_fp32", "transformers_fp32", "transformers"),
+        ("llama", "vllm", "vllm_zen", "vllm_fp32", "transformers_fp32", "transformers"),
     ),
     ("ours_int8", "inferd, int8 weights", ("llama_q8",)),
 )
