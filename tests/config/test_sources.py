@@ -106,6 +106,8 @@ def test_errors(env: dict[str, str], file: str, message: str, hint: str) -> None
 def test_variables_that_are_not_options_are_left_alone() -> None:
     env = {
         "INFERD_URL": "http://elsewhere",
+        "INFERD_CPU_ISA": "avx2",  # the kernels' own
+        "INFERD_CPU_KERNELS": "0",
         "PORT": "1",
         "INFERD_PORT": "tcp://10.0.0.1:8000",  # Kubernetes, beside a service called inferd
         "INFERD_PORT_8000_TCP_ADDR": "10.0.0.1",

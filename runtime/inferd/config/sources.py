@@ -16,6 +16,7 @@ from inferd.config.specs import SPECS
 ENV_PREFIX = "INFERD_"
 DEFAULT_FILE = "inferd.toml"
 CLIENT_ENV = frozenset({"INFERD_CONFIG", "INFERD_URL"})  # the command line's own
+KERNEL_ENV = frozenset({"INFERD_CPU_ISA", "INFERD_CPU_KERNELS"})  # read by inferd_kernels
 _KUBERNETES = re.compile(r"INFERD_(SERVICE_.*|PORT_\d+_.*)|INFERD_PORT=tcp://.*")
 """Variables that Kubernetes gives every pod beside a service called `inferd`."""
 
@@ -77,7 +78,7 @@ def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
         key: value
         for key, value in env.items()
         if key.startswith(ENV_PREFIX)
-        and key not in CLIENT_ENV
+        and key not in CLIENT_ENV | KERNEL_ENV
         and not _KUBERNETES.fullmatch(key)
         and not _KUBERNETES.fullmatch(f"{key}={value}")
     }
