@@ -22,7 +22,7 @@ class Adjustment(NamedTuple):
     bias_ids: Ints = NO_INTS
     bias: Floats = NO_FLOATS  # added to the logits of bias_ids
     masked_ids: Ints = NO_INTS  # cannot be chosen
-    allowed: Words | None = None  # [vocab / 32, rounded up]: only set bits can be chosen
+    allowed: Words | None = None  # [≥ vocab / 32]: only set bits can be chosen
     seen_ids: Ints = NO_INTS  # tokens of the prompt or the output
     seen_counts: Ints = NO_INTS  # how often each is in the output (0: in the prompt only)
     repetition: float = 1.0

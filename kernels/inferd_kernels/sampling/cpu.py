@@ -94,7 +94,7 @@ class _Adjustments:
         self.pointers[[row is not None for row in rows]] = places
 
     def _pack(self, row: Adjustment) -> bytes:
-        if row.allowed is not None and len(row.allowed) != self._words:
+        if row.allowed is not None and len(row.allowed) < self._words:
             raise ValueError(f"allowed has {len(row.allowed)} words, not {self._words}")
         assert len(row.bias) == len(row.bias_ids), "one bias for each of its tokens"
         assert len(row.seen_counts) == len(row.seen_ids), "one count for each token seen"
