@@ -267,9 +267,9 @@ def test_tokens_outside_the_vocabulary_are_refused(token: int) -> None:
         score(logits[:1], torch.tensor([token]), 0)
 
 
-def test_words_of_another_vocabulary_are_refused() -> None:
+def test_words_for_fewer_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="2 words"):
-        run("cpu", logits_of(0), [(Draw(), None, Adjustment(allowed=np.zeros(2, np.int32)))])
+        run("cpu", logits_of(0, 1, 65), [(Draw(), None, Adjustment(allowed=np.zeros(2, np.int32)))])
 
 
 def test_the_best_and_the_lowest_instructions_give_the_same_bits() -> None:
