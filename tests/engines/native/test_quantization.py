@@ -256,6 +256,14 @@ def test_a_scheme_by_its_name_alone_and_under_the_first_key(tmp_path: Path) -> N
             "does not fit 60 × 88",
         ),
         (
+            lambda t: t.update({"model.layers.0.mlp.down_proj.weight_scale": torch.ones(60, 0)}),
+            "does not fit 60 × 88",
+        ),
+        (
+            lambda t: t["model.layers.0.mlp.down_proj.weight_scale"].fill_(torch.nan),
+            "down_proj.weight_scale has scales that are no finite numbers",
+        ),
+        (
             lambda t: t.update({"model.layers.0.mlp.down_proj.weight": torch.ones(60, 88)}),
             "stored as F32 instead of I8",
         ),

@@ -82,6 +82,8 @@ class Reader:
         if stored.packed:
             q = (q.view(torch.uint8) ^ 0x80).view(torch.int8)
         scales = self._read(stored.scales, stored.scales_file)
+        if not scales.isfinite().all():
+            raise bad_weights(f"{stored.scales} has scales that are no finite numbers")
         columns = scales.shape[1] if scales.dim() == 2 else 1
         return Int8Rows(q, scales.reshape(-1, columns).expand(len(q), -1))
 

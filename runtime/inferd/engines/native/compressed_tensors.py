@@ -154,9 +154,10 @@ def _group(name: str, scales: TensorInfo, shape: tuple[int, int]) -> int:
         raise bad_weights(f"{name} is stored as {scales.dtype}")
     if scales.shape in ((), (1,), (1, 1), (rows,)):
         return columns
-    if len(scales.shape) != 2 or scales.shape[0] != rows or columns % (scales.shape[1] or columns):
+    groups = scales.shape[1] if len(scales.shape) == 2 and scales.shape[0] == rows else 0
+    if not groups or columns % groups:
         raise bad_weights(f"{name} {list(scales.shape)} does not fit {rows} × {columns} weights")
-    return columns // scales.shape[1]
+    return columns // groups
 
 
 def _object(value: Any, where: str) -> Mapping[str, Any]:
