@@ -31,23 +31,26 @@ _run = operation("gated", GatedArgs)
 
 def gated(gate_up: torch.Tensor, kind: str) -> torch.Tensor:
     rows, both = gate_up.shape
-    width = both // 2
-    out = torch.empty((rows, width), dtype=gate_up.dtype)
+    out = torch.empty((rows, both // 2), dtype=gate_up.dtype)
     assert _run is not None
-    assert gate_up.stride(1) == 1
-    _run(
-        GatedArgs(
-            gate_up=gate_up.data_ptr(),
-            out=out.data_ptr(),
-            stride=gate_up.stride(0),
-            out_stride=width,
-            width=width,
-            kind=KINDS[kind],
-            dtype=DTYPES[gate_up.dtype],
-        ),
-        rows,
-    )
+    _run(arguments(gate_up, kind, out), rows)
     return out
+
+
+def arguments(gate_up: torch.Tensor, kind: str, out: torch.Tensor) -> GatedArgs:
+    """Pointers into these tensors: they must outlive what is returned."""
+    assert gate_up.stride(1) == 1
+    assert gate_up.shape[1] == 2 * out.shape[1]
+    assert gate_up.dtype == out.dtype
+    return GatedArgs(
+        gate_up=gate_up.data_ptr(),
+        out=out.data_ptr(),
+        stride=gate_up.stride(0),
+        out_stride=out.stride(0),
+        width=out.shape[1],
+        kind=KINDS[kind],
+        dtype=DTYPES[out.dtype],
+    )
 
 
 IMPLEMENTATIONS = {"gated": gated} if _run is not None else {}

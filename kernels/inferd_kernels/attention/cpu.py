@@ -62,11 +62,8 @@ def attention(
     window: int,
     softcap: float,
 ) -> torch.Tensor:
-    heads, head_dim = q.shape[1:]
-    if q.stride(2) != 1 or q.stride(1) != head_dim:
+    if q.stride(2) != 1 or q.stride(1) != q.shape[2]:
         q = q.contiguous()
-    assert k_cache.is_contiguous(), "a cache is contiguous"
-    assert v_cache.is_contiguous(), "a cache is contiguous"
     assert block_tables.dtype == cu_seqlens_q.dtype == seq_lens.dtype == torch.int32
     out = torch.empty(q.shape, dtype=q.dtype)
     batch = AttentionBatch(
@@ -79,27 +76,53 @@ def attention(
         max_seqlen_k=max_seqlen_k,
     )
     assert _run is not None
-    _run(
-        AttentionArgs(
-            q=q.data_ptr(),
-            k_cache=k_cache.data_ptr(),
-            v_cache=v_cache.data_ptr(),
-            out=out.data_ptr(),
-            batch=ctypes.pointer(batch),
-            q_stride=q.stride(0),
-            out_stride=heads * head_dim,
-            heads=heads,
-            kv_heads=k_cache.shape[2],
-            head_dim=head_dim,
-            block_size=k_cache.shape[1],
-            window=window,
-            scale=scale,
-            softcap=softcap,
-            dtype=DTYPES[q.dtype],
-        ),
-        len(q),
+    args = arguments(
+        q,
+        k_cache,
+        v_cache,
+        batch,
+        out.flatten(1),
+        scale=scale,
+        window=window,
+        softcap=softcap,
     )
+    _run(args, len(q))
     return out
+
+
+def arguments(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    batch: AttentionBatch,
+    out: torch.Tensor,
+    *,
+    scale: float,
+    window: int,
+    softcap: float,
+) -> AttentionArgs:
+    """For q [T, heads, D] and out [T, heads * D], rows at any distance; they and the caches must
+    outlive what is returned, which keeps `batch`."""
+    assert k_cache.is_contiguous(), "a cache is contiguous"
+    assert v_cache.is_contiguous(), "a cache is contiguous"
+    assert q.dtype == k_cache.dtype == v_cache.dtype == out.dtype
+    return AttentionArgs(
+        q=q.data_ptr(),
+        k_cache=k_cache.data_ptr(),
+        v_cache=v_cache.data_ptr(),
+        out=out.data_ptr(),
+        batch=ctypes.pointer(batch),
+        q_stride=q.stride(0),
+        out_stride=out.stride(0),
+        heads=q.shape[1],
+        kv_heads=k_cache.shape[2],
+        head_dim=q.shape[2],
+        block_size=k_cache.shape[1],
+        window=window,
+        scale=scale,
+        softcap=softcap,
+        dtype=DTYPES[q.dtype],
+    )
 
 
 IMPLEMENTATIONS = {"attention": attention} if _run is not None else {}

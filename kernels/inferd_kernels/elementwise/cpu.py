@@ -41,8 +41,14 @@ _scale = operation("scale", ScaleArgs)
 
 def add(out: torch.Tensor, x: torch.Tensor, alpha: float) -> None:
     assert _add is not None
+    _add(add_arguments(out, x, alpha), len(out))
+
+
+def add_arguments(out: torch.Tensor, x: torch.Tensor, alpha: float) -> AddArgs:
+    """Pointers into these tensors: they must outlive what is returned."""
     assert out.stride(1) == x.stride(1) == 1
-    args = AddArgs(
+    assert out.dtype == x.dtype
+    return AddArgs(
         out=out.data_ptr(),
         x=x.data_ptr(),
         out_stride=out.stride(0),
@@ -51,7 +57,6 @@ def add(out: torch.Tensor, x: torch.Tensor, alpha: float) -> None:
         alpha=alpha,
         dtype=DTYPES[out.dtype],
     )
-    _add(args, len(out))
 
 
 def scale(x: torch.Tensor, factor: float) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 
-from inferd_kernels.activation.cpu import KINDS, GatedArgs
-from inferd_kernels.attention.cpu import AttentionArgs, AttentionBatch
-from inferd_kernels.cpu.library import DTYPES
-from inferd_kernels.elementwise.cpu import AddArgs
+from inferd_kernels.activation.cpu import arguments as gated_arguments
+from inferd_kernels.attention.cpu import AttentionBatch
+from inferd_kernels.attention.cpu import arguments as attention_arguments
+from inferd_kernels.elementwise.cpu import add_arguments
 from inferd_kernels.embedding.cpu import arguments as embedding_arguments
 from inferd_kernels.kv_write.cpu import arguments as kv_write_arguments
 from inferd_kernels.linear.cpu import arguments as linear_arguments
 from inferd_kernels.linear.weight import PackedWeight
 from inferd_kernels.program import Program
-from inferd_kernels.rmsnorm.cpu import RmsnormArgs
+from inferd_kernels.rmsnorm.cpu import arguments as rmsnorm_arguments
 from inferd_kernels.rope.cpu import arguments as rope_arguments
 
 
@@ -44,34 +42,11 @@ class Recorder:
         alpha: float = 1.0,
     ) -> None:
         """`rmsnorm` or, with a residual, `add_rmsnorm`; `out` may be x."""
-        width = x.shape[-1]
-        args = RmsnormArgs(
-            x=x.data_ptr(),
-            residual=None if residual is None else residual.data_ptr(),
-            out=out.data_ptr(),
-            weight=weight.data_ptr(),
-            x_stride=x.stride(0),
-            residual_stride=0 if residual is None else residual.stride(0),
-            out_stride=out.stride(0),
-            groups=x.shape[1] if x.dim() == 3 else 1,
-            width=width,
-            eps=eps,
-            alpha=alpha,
-            dtype=DTYPES[x.dtype],
-        )
+        args = rmsnorm_arguments(x, weight, eps, out, residual, alpha)
         self.program.add("rmsnorm", args, x, weight, out, residual)
 
     def add(self, out: torch.Tensor, x: torch.Tensor, alpha: float) -> None:
-        args = AddArgs(
-            out=out.data_ptr(),
-            x=x.data_ptr(),
-            out_stride=out.stride(0),
-            x_stride=x.stride(0),
-            width=out.shape[1],
-            alpha=alpha,
-            dtype=DTYPES[out.dtype],
-        )
-        self.program.add("add", args, out, x)
+        self.program.add("add", add_arguments(out, x, alpha), out, x)
 
     def linear(
         self, x: torch.Tensor, weight: PackedWeight, bias: torch.Tensor | None, out: torch.Tensor
@@ -113,33 +88,10 @@ class Recorder:
         softcap: float,
     ) -> None:
         """`batch` says before each run what the sequences are."""
-        args = AttentionArgs(
-            q=q.data_ptr(),
-            k_cache=k_cache.data_ptr(),
-            v_cache=v_cache.data_ptr(),
-            out=out.data_ptr(),
-            batch=ctypes.pointer(batch),
-            q_stride=q.stride(0),
-            out_stride=out.stride(0),
-            heads=q.shape[1],
-            kv_heads=k_cache.shape[2],
-            head_dim=q.shape[2],
-            block_size=k_cache.shape[1],
-            window=window,
-            scale=scale,
-            softcap=softcap,
-            dtype=DTYPES[q.dtype],
+        args = attention_arguments(
+            q, k_cache, v_cache, batch, out, scale=scale, window=window, softcap=softcap
         )
         self.program.add("attention", args, q, out, batch)
 
     def gated(self, gate_up: torch.Tensor, kind: str, out: torch.Tensor) -> None:
-        args = GatedArgs(
-            gate_up=gate_up.data_ptr(),
-            out=out.data_ptr(),
-            stride=gate_up.stride(0),
-            out_stride=out.stride(0),
-            width=out.shape[1],
-            kind=KINDS[kind],
-            dtype=DTYPES[out.dtype],
-        )
-        self.program.add("gated", args, gate_up, out)
+        self.program.add("gated", gated_arguments(gate_up, kind, out), gate_up, out)

@@ -33,25 +33,11 @@ _run = operation("rmsnorm", RmsnormArgs)
 
 def rmsnorm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     width = x.shape[-1]
-    groups = x.shape[-2] if x.dim() == 3 and x.stride(1) == width else 1
-    rows = x if groups > 1 or x.dim() == 2 else x.reshape(-1, width)
-    out = torch.empty(x.shape, dtype=x.dtype)
+    rows = x if x.dim() == 2 or (x.dim() == 3 and x.stride(1) == width) else x.reshape(-1, width)
+    out = torch.empty(rows.shape, dtype=x.dtype)
     assert _run is not None
-    _run(
-        RmsnormArgs(
-            x=rows.data_ptr(),
-            out=out.data_ptr(),
-            weight=weight.data_ptr(),
-            x_stride=rows.stride(0),
-            out_stride=groups * width,
-            groups=groups,
-            width=width,
-            eps=eps,
-            dtype=DTYPES[x.dtype],
-        ),
-        len(rows),
-    )
-    return out
+    _run(arguments(rows, weight, eps, out), len(rows))
+    return out.view(x.shape)
 
 
 def add_rmsnorm(
@@ -59,24 +45,41 @@ def add_rmsnorm(
 ) -> torch.Tensor:
     out = torch.empty(x.shape, dtype=x.dtype)
     assert _run is not None
-    _run(
-        RmsnormArgs(
-            x=x.data_ptr(),
-            residual=residual.data_ptr(),
-            out=out.data_ptr(),
-            weight=weight.data_ptr(),
-            x_stride=x.stride(0),
-            residual_stride=residual.stride(0),
-            out_stride=x.shape[1],
-            groups=1,
-            width=x.shape[1],
-            eps=eps,
-            alpha=alpha,
-            dtype=DTYPES[x.dtype],
-        ),
-        len(x),
-    )
+    _run(arguments(x, weight, eps, out, residual, alpha), len(x))
     return out
+
+
+def arguments(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    eps: float,
+    out: torch.Tensor,
+    residual: torch.Tensor | None = None,
+    alpha: float = 1.0,
+) -> RmsnormArgs:
+    """For rows at any distance, whose groups lie one after another; see `Recorder.rmsnorm`. The
+    tensors must outlive what is returned."""
+    width = x.shape[-1]
+    assert weight.dtype == torch.float32
+    assert weight.is_contiguous()
+    for each in (x, out) if residual is None else (x, out, residual):
+        assert each.dtype == x.dtype
+        assert each.stride(-1) == 1 or width == 1
+        assert each.dim() == 2 or each.stride(1) == width or each.shape[1] == 1
+    return RmsnormArgs(
+        x=x.data_ptr(),
+        residual=None if residual is None else residual.data_ptr(),
+        out=out.data_ptr(),
+        weight=weight.data_ptr(),
+        x_stride=x.stride(0),
+        residual_stride=0 if residual is None else residual.stride(0),
+        out_stride=out.stride(0),
+        groups=x.shape[1] if x.dim() == 3 else 1,
+        width=width,
+        eps=eps,
+        alpha=alpha,
+        dtype=DTYPES[x.dtype],
+    )
 
 
 IMPLEMENTATIONS = {"rmsnorm": rmsnorm, "add_rmsnorm": add_rmsnorm} if _run is not None else {}
