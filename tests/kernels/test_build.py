@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import logging
 import os
@@ -266,6 +267,12 @@ def test_one_line_says_why_there_are_no_kernels(
     (record,) = caplog.records
     assert reason in record.message
     assert "\n" not in record.message
+
+
+def test_a_library_of_something_else_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_module, "ensure", lambda isa: Path(_ctypes.__file__))
+    with pytest.raises(BuildError, match="holds something else"):
+        library_module.load.__wrapped__(PLAIN)
 
 
 def test_the_command_says_what_it_did_and_why_not(

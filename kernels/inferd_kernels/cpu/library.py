@@ -64,8 +64,12 @@ def library() -> ctypes.CDLL | None:
 @cache
 def load(isa: Isa) -> ctypes.CDLL:
     """The library for one level. Raises BuildError or OSError."""
-    loaded = ctypes.CDLL(str(ensure(isa)))
-    set_threads(loaded, torch.get_num_threads())
+    path = ensure(isa)
+    loaded = ctypes.CDLL(str(path))
+    try:
+        set_threads(loaded, torch.get_num_threads())
+    except AttributeError:
+        raise BuildError(f"{path} holds something else") from None
     return loaded
 
 
