@@ -6,6 +6,7 @@
 
 #include "linear/inputs.h"
 #include "linear/int8.h"
+#include "linear/outputs.h"
 #include "linear/tile.h"
 
 namespace inferd {
@@ -27,31 +28,6 @@ constexpr std::array<Tile<K>, kMaxRows> tiles_of(std::integer_sequence<int, R...
 
 template <class K>
 constexpr auto kTiles = tiles_of<K>(std::make_integer_sequence<int, kMaxRows>{});
-
-template <class T, class B>
-void put(T* out, const float* sums, const B* bias, int64_t count) {
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const int64_t n = std::min<int64_t>(kLanes, count - i);
-    f32v y = load(sums + i);
-    if (bias != nullptr) y += load_n(bias + i, n);
-    store_n(out + i, y, n);
-  }
-}
-
-// Rounds the sums of a tile and writes them where they belong.
-void finish(const LinearArgs& args, int64_t row, int64_t rows, int64_t panel, const float* sums) {
-  const int64_t first = panel * kPanel, count = std::min(kPanel, args.weight.out - first);
-  with_type(args.out_dtype, [&](auto out_zero) {
-    with_type(args.x_dtype, [&](auto x_zero) {
-      using T = decltype(out_zero);
-      using B = decltype(x_zero);
-      const B* bias = args.bias == nullptr ? nullptr : static_cast<const B*>(args.bias) + first;
-      T* out = static_cast<T*>(args.out) + row * args.out_stride + first;
-      for (int64_t r = 0; r < rows; ++r)
-        put(out + r * args.out_stride, sums + r * kPanel, bias, count);
-    });
-  });
-}
 
 // Far enough for memory, and beyond the page at whose end the processor's own fetching stops.
 constexpr int64_t kAhead = 8192;

@@ -4,6 +4,7 @@
 
 #include "linear/int8_dot.h"
 #include "linear/int8_quantize.h"
+#include "linear/outputs.h"
 
 namespace inferd {
 namespace {
@@ -129,34 +130,15 @@ constexpr auto table(std::integer_sequence<int, R...>) {
 
 constexpr auto kTiles = table(std::make_integer_sequence<int, kMaxRows>{});
 
-template <class T, class B>
-void put(T* out, const float* sums, const B* bias, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    store(out + i, bias == nullptr ? load(sums + i) : load(sums + i) + load(bias + i));
-  for (; i < n; ++i)
-    out[i] = from_float<T>(bias == nullptr ? sums[i] : sums[i] + to_float(bias[i]));
-}
-
 // All rows of a panel's outputs.
 void panel_rows(const LinearArgs& args, const Int8Weight& weight, int64_t panel,
                 const Activations& x) {
-  const int64_t first = panel * kPanel, width = std::min(kPanel, weight.out - first);
   alignas(64) float sums[kMaxRows * kPanel];
   for (int64_t t = 0; t < x.tiles(); ++t) {
     const int64_t begin = x.begin(t), count = x.begin(t + 1) - begin;
     std::memset(sums, 0, sizeof(float) * kPanel * count);
     kTiles.of[count - 1](weight, panel, x.rows(t), sums);
-    with_type(args.out_dtype, [&](auto zero) {
-      using T = decltype(zero);
-      with_type(args.x_dtype, [&](auto kind) {
-        using B = decltype(kind);
-        const B* bias = static_cast<const B*>(args.bias);
-        for (int64_t r = 0; r < count; ++r)
-          put(static_cast<T*>(args.out) + (begin + r) * args.out_stride + first,
-              sums + r * kPanel, bias == nullptr ? nullptr : bias + first, width);
-      });
-    });
+    finish(args, begin, count, panel, sums);
   }
 }
 

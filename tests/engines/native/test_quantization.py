@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from inferd import demo
 from inferd.engines.base import EngineSpec
 from inferd.engines.native.calibration import TOKENS, measure, text_ids
+from inferd.engines.native.compressed_tensors import Stored
 from inferd.engines.native.core import create
 from inferd.engines.native.decoder import Decoder, load_decoder
-from inferd.engines.native.parameters import read_config, read_headers
+from inferd.engines.native.parameters import Param, Source, read_config, read_headers
+from inferd.engines.native.quantization import int8_groups
 from inferd.engines.native.sizes import Shape, read_shape
 from inferd.engines.native.start import start
 from inferd.errors import StartError
@@ -169,6 +171,26 @@ def test_a_checkpoints_own_int8(name: str, packed: bool, group: int | None, tmp_
         theirs = tiny.reference(meant)(torch.tensor([tokens])).logits[0].double().log_softmax(-1)
     ours = logprobs(decoder, tokens)
     assert (ours - theirs).abs().median() < near(name) * theirs.std()
+
+
+@pytest.mark.parametrize(
+    ("columns", "group", "kept"),
+    [(102, 102, 64), (256, 256, 64), (256, 128, 64), (256, 32, 32), (96, 48, 16)],
+)
+def test_the_groups_of_a_checkpoint_bound_ours(columns: int, group: int, kept: int) -> None:
+    """A scale for a whole row fits into groups of any size."""
+    file = Path("model.safetensors")
+    stored = Stored("w", file, "s", file, (32, columns), group, packed=False)
+    param = Param("0.o", (32, columns), ((Source("w", (32, columns)),),))
+    assert int8_groups([param], {"w": stored}, "auto") == {"0.o": kept}
+
+
+def test_groups_that_the_kernels_do_not_take_are_refused() -> None:
+    file = Path("model.safetensors")
+    stored = Stored("w", file, "s", file, (32, 102), 34, packed=False)
+    param = Param("0.o", (32, 102), ((Source("w", (32, 102)),),))
+    with pytest.raises(StartError, match=r"0\.o: groups of 2 int8 weights"):
+        int8_groups([param], {"w": stored}, "auto")
 
 
 def test_what_a_checkpoint_left_in_floats_becomes_int8_where_asked(tmp_path: Path) -> None:
