@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -87,3 +87,30 @@ def test_what_is_not_a_number_stays_in_its_row() -> None:
     lora(y, x, module, segments([0], [20], CPU))
     assert y[5].isnan().all()
     assert y[torch.arange(20) != 5].isfinite().all()
+
+
+def _slot_beyond_the_last(module: LoraModule, y: torch.Tensor, x: torch.Tensor) -> None:
+    lora(y, x, module, segments([1], [4], CPU))
+
+
+def _narrow_input(module: LoraModule, y: torch.Tensor, x: torch.Tensor) -> None:
+    lora(y, x[:, :-1], module, segments([0], [4], CPU))
+
+
+def _other_dtype(module: LoraModule, y: torch.Tensor, x: torch.Tensor) -> None:
+    lora(y, x.bfloat16(), module, segments([0], [4], CPU))
+
+
+def _narrow_output(module: LoraModule, y: torch.Tensor, x: torch.Tensor) -> None:
+    lora(y[:, :-1], x, module, segments([0], [4], CPU))
+
+
+@pytest.mark.parametrize(
+    "call", [_slot_beyond_the_last, _narrow_input, _other_dtype, _narrow_output]
+)
+def test_no_memory_but_the_tensors_own_is_touched(
+    call: Callable[[LoraModule, torch.Tensor, torch.Tensor], None],
+) -> None:
+    module = LoraModule([adapter(0, 8, torch.float32)])
+    with pytest.raises(AssertionError):
+        call(module, torch.zeros(4, sum(WIDTHS)), torch.randn(4, IN))

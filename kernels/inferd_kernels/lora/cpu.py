@@ -76,12 +76,16 @@ class Slots:
         weights: what the slots hold.
         array: the same for C.
         args: a call's arguments, but for what the call sets.
+        kinds: inputs and dtypes of the first factors.
+        width: of outputs that they all fit into.
     """
 
     def __init__(self, count: int) -> None:
         self.weights: list[LoraWeights | None] = [None] * count
         self.array = (LoraSlot * count)()
         self.args = LoraArgs(slots=self.array)
+        self.kinds: set[tuple[int, torch.dtype]] = set()
+        self.width = 0
         self._keep: list[object] = [None] * count  # what the array's entries point into
 
     def update(self, weights: Sequence[LoraWeights | None]) -> None:
@@ -90,10 +94,16 @@ class Slots:
             if one is not self.weights[i]:
                 self.weights[i] = one
                 self.array[i], self._keep[i] = (LoraSlot(), None) if one is None else _slot(one)
+        held = [one for one in weights if one is not None]
+        self.kinds = {(one.a.shape[1], one.a.dtype) for one in held}
+        self.width = max(
+            (part.offset + len(part.b) for one in held for part in one.parts), default=0
+        )
 
 
 def _slot(weights: LoraWeights) -> tuple[LoraSlot, object]:
     """And what it points into."""
+    assert weights.a.is_contiguous()
     transposed = [part.b.t().contiguous() for part in weights.parts]
     parts = (LoraPartArgs * len(transposed))(
         *(
@@ -112,13 +122,18 @@ def _slot(weights: LoraWeights) -> tuple[LoraSlot, object]:
 
 
 class Batch:
-    """A step's segments as C reads them."""
+    """A step's segments as C reads them.
+
+    Attributes:
+        num_slots: so many slots there are, or more.
+    """
 
     def __init__(self, segments: Sequence[Segment]) -> None:
         rows = [_rows(segment) for segment in segments]
         self._rows = np.concatenate(rows).astype(np.int32)
         self._starts = np.cumsum([0, *map(len, rows)], dtype=np.int32)
         self._slots = np.fromiter((segment.slot for segment in segments), np.int32, len(segments))
+        self.num_slots = max(segment.slot for segment in segments) + 1
         self.args = LoraBatch(
             rows=self._rows.ctypes.data,
             starts=self._starts.ctypes.data,
@@ -139,32 +154,40 @@ _run = operation("lora", LoraArgs)
 
 
 def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSegments) -> None:
-    args = slots_of(module).args
+    slots = slots_of(module)
+    assert slots.kinds <= {(x.shape[1], x.dtype)}, "first factors of other inputs"
+    assert x.stride(1) == 1 or x.shape[1] == 1
+    args = slots.args
     args.x = x.data_ptr()
     args.ids = None
     args.in_ = x.shape[1]
     args.x_stride = x.stride(0)
     args.x_dtype = DTYPES[x.dtype]
-    _add(y, segments, args)
+    _add(y, segments, slots)
 
 
 def lora_embedding(
     y: torch.Tensor, ids: torch.Tensor, module: LoraModule, segments: LoraSegments
 ) -> None:
-    a = next((one.a for one in module.slots if one is not None), None)
-    if a is None:
+    slots = slots_of(module)
+    if not slots.kinds:
         return
+    ((vocab, dtype),) = slots.kinds
     ids = ids.long().contiguous()
-    args = slots_of(module).args
+    args = slots.args
     args.ids = ids.data_ptr()
-    args.in_ = a.shape[1]
-    args.x_dtype = DTYPES[a.dtype]
-    _add(y, segments, args)
+    args.in_ = vocab
+    args.x_dtype = DTYPES[dtype]
+    _add(y, segments, slots)
 
 
-def _add(y: torch.Tensor, segments: LoraSegments, args: LoraArgs) -> None:
+def _add(y: torch.Tensor, segments: LoraSegments, slots: Slots) -> None:
+    batch, args = batch_of(segments), slots.args
+    assert batch.num_slots <= len(slots.weights), "a segment of a slot that there is not"
+    assert y.shape[1] >= slots.width
+    assert y.stride(1) == 1 or y.shape[1] == 1
     args.y = y.data_ptr()
-    args.batch = batch_of(segments).pointer
+    args.batch = batch.pointer
     args.out = y.shape[1]
     args.y_stride = y.stride(0)
     args.y_dtype = DTYPES[y.dtype]
