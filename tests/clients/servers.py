@@ -24,7 +24,8 @@ BEARER = {"authorization": f"Bearer {KEY}"}
 def demo_daemon(*flags: str) -> Iterator[Daemon]:
     """The demo model behind an API key."""
     names = ("--port", "0", "--served-model-name", MODEL)
-    daemon = Daemon("demo", *names, *flags, env={"INFERD_API_KEY": KEY})
+    exact = ("--dtype", "float32")  # what lm-evaluation-harness's own backend computes in
+    daemon = Daemon("demo", *names, *exact, *flags, env={"INFERD_API_KEY": KEY})
     try:
         assert daemon.url
         yield daemon

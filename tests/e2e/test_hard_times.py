@@ -19,7 +19,8 @@ STORY = {"model": "demo", "temperature": 0, "ignore_eos": True}
 @pytest.fixture(scope="module")
 def cramped() -> Iterator[Daemon]:
     """1024 tokens of KV cache: four sequences of half the context fill it."""
-    options = ("--max-model-len", "512", "--kv-cache-bytes", "6MiB", "--max-batch-size", "16")
+    memory = ("--dtype", "float32", "--kv-cache-bytes", "6MiB")
+    options = ("--max-model-len", "512", "--max-batch-size", "16", *memory)
     running = Daemon("--port", "0", *options, env={})
     try:
         yield running

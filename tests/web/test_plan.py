@@ -19,6 +19,7 @@ from inferd.sources import PathPolicy
 from tests.web.site_under_test import Site
 
 MIB = 1 << 20
+WHAT = {"model": "demo", "device": "cpu", "dtype": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def http(site: Site) -> httpx.Client:
 
 
 def plan(http: httpx.Client, **query: Any) -> Plan:
-    reply = http.get("/v1/plan", params={"model": "demo", "device": "cpu"} | query)
+    reply = http.get("/v1/plan", params=WHAT | query)
     assert reply.status_code == 200, reply.text
     return msgspec.json.decode(reply.content, type=Plan)
 
@@ -48,7 +49,7 @@ def test_a_plan(http: httpx.Client) -> None:
     assert found.fits
     assert found.total_bytes == sum(found.parts.values())
     assert (found.budget_bytes, found.free_bytes) == (1000 * MIB, 1000 * MIB)
-    assert found.reason.startswith("It needs 790.0 MiB of cpu")
+    assert found.reason.startswith("It needs 792.0 MiB of cpu")
 
 
 def test_options_change_it(http: httpx.Client) -> None:
@@ -83,7 +84,7 @@ def test_what_does_not_fit_is_no_error(http: httpx.Client) -> None:
 def test_bad_questions(
     http: httpx.Client, query: dict[str, str], status: int, param: str | None, words: str
 ) -> None:
-    reply = http.get("/v1/plan", params={"model": "demo", "device": "cpu"} | query)
+    reply = http.get("/v1/plan", params=WHAT | query)
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (status, param), error
     assert words in error["message"]
