@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.verify_numbers.drive import drive
 from inferd.engines.base import EngineSpec, Progress
-from inferd.engines.native import memory
+from inferd.engines.native import memory, start
 from inferd.engines.native.core import NativeCore, create
 from inferd.engines.native.fallback import load_fallback
 from inferd.errors import StartError
 from inferd.messages import Sampling, Submit
+from inferd_kernels.cpu.library import library
+from inferd_kernels.cpu.library import set_threads as library_threads
 from inferd_scheduler import SchedulerConfig
 from tests.engines.native import tiny
 
@@ -30,6 +33,36 @@ def spec(folder: Path, **changes: object) -> EngineSpec:
 
 def ignore(_progress: Progress) -> None:
     pass
+
+
+@pytest.fixture
+def usual_threads() -> Iterator[int]:
+    """torch's, of more than one; the kernels' are these too afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    start._usual_threads.cache_clear()
+    yield 3
+    torch.set_num_threads(before)
+    start._usual_threads.cache_clear()
+    loaded = library()
+    assert loaded is not None, "the tests need a C++ compiler"
+    library_threads(loaded, before)
+
+
+def test_the_kernels_have_the_threads_that_torch_had(
+    usual_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second engine of the process too, whatever the first one was told."""
+    given: list[int] = []
+    monkeypatch.setattr(start, "library_threads", lambda loaded, count: given.append(count))
+    for count in (2, None, None):
+        start.set_threads(count, kernels=True)
+        assert torch.get_num_threads() == 1
+    assert given == [2, usual_threads, usual_threads]
+    start.set_threads(None, kernels=False)
+    assert torch.get_num_threads() == usual_threads
+    start.set_threads(2, kernels=False)
+    assert torch.get_num_threads() == 2
 
 
 def test_an_engine_that_chooses_everything(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,18 @@ def set_threads(count: int | None, *, kernels: bool) -> None:
 
     Where the kernels run, they have them all: torch's would only take the cores from them.
     """
+    usual = _usual_threads()  # before it is changed
+    count = count or usual
     loaded = library() if kernels else None
     if loaded is not None:
-        library_threads(loaded, count or torch.get_num_threads())
-        torch.set_num_threads(1)
-    elif count is not None:
-        torch.set_num_threads(count)
+        library_threads(loaded, count)
+    torch.set_num_threads(1 if loaded is not None else count)
+
+
+@cache
+def _usual_threads() -> int:
+    """torch's choice, as it was before an engine of this process changed it."""
+    return torch.get_num_threads()
 
 
 def check_options(spec: EngineSpec, config: dict[str, Any]) -> None:
