@@ -114,6 +114,20 @@ async def test_a_connection_that_broke_is_not() -> None:
     assert script.connections == 2
 
 
+async def test_a_connection_closed_while_idle_is_replaced() -> None:
+    good = stream(text("a"), usage(2, 2))
+    async with scripted(good, [None], good) as script:
+        first, second = await send(script, 2)
+        assert (first.ok, second.ok, script.connections) == (True, True, 2)
+
+
+async def test_a_fresh_connection_that_closes_is_a_fault() -> None:
+    good = stream(text("a"), usage(2, 2))
+    async with scripted(good, [None], [None], good) as script:
+        records = await send(script, 3)
+        assert [record.ok for record in records] == [True, False, True]
+
+
 async def test_a_body_that_ends_with_the_connection() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     body = b'data: {"choices":[{"text":"a"}]}\n\ndata: [DONE]\n\n'

@@ -88,15 +88,20 @@ class Connection(asyncio.Protocol):
         """Whether another request may be sent on it."""
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def answered(self) -> bool:
+        """Whether any byte of the last reply came."""
+        return self._headed or self._head_bytes > 0
+
     async def exchange(self, request: bytes, receiver: Receiver) -> None:
         """Send `request` and hand on its reply. Raises `Broken`."""
+        self._head_bytes, self._headed = 0, False
         if self._transport is None or self._transport.is_closing():
             raise Broken("disconnected", "the server closed the connection")
         self._receiver = receiver
         self._parser = httptools.HttpResponseParser(self)
         self._content_type = ""
-        self._head_bytes = 0
-        self._keep, self._until_close, self._headed = True, True, False
+        self._keep, self._until_close = True, True
         self._done = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         try:
@@ -191,11 +196,20 @@ class Transport:
         self._headers = "\r\n".join(lines)
 
     async def exchange(self, method: str, path: str, body: bytes, receiver: Receiver) -> None:
-        """Send one request and hand on its reply. Raises `Broken`."""
-        connection = await self._connection()
-        await connection.exchange(self._request(method, path, body), receiver)
-        if connection.usable:
-            self._idle.append(connection)
+        """Send one request and hand on its reply. Raises `Broken`.
+
+        A kept connection that ends before any byte of the reply was closed while idle: the request
+        goes once more, on a connection of its own.
+        """
+        request = self._request(method, path, body)
+        kept = self._kept()
+        if kept is not None:
+            try:
+                return await self._exchange(kept, request, receiver)
+            except Broken:
+                if kept.answered:
+                    raise
+        await self._exchange(await self._connect(), request, receiver)
 
     def close(self) -> None:
         while self._idle:
@@ -208,11 +222,19 @@ class Transport:
         )
         return head.encode("utf-8", "surrogateescape") + body
 
-    async def _connection(self) -> Connection:
+    async def _exchange(self, connection: Connection, request: bytes, receiver: Receiver) -> None:
+        await connection.exchange(request, receiver)
+        if connection.usable:
+            self._idle.append(connection)
+
+    def _kept(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
                 return connection
+        return None
+
+    async def _connect(self) -> Connection:
         server = self._server
         try:
             _, connection = await asyncio.get_running_loop().create_connection(

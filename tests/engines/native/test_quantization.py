@@ -293,6 +293,18 @@ def test_a_scheme_by_its_name_alone_and_under_the_first_key(tmp_path: Path) -> N
             lambda t: t.update({"model.layers.0.mlp.down_proj.weight": torch.ones(60, 88)}),
             "stored as F32 instead of I8",
         ),
+        (
+            lambda t: t.update(
+                {"model.layers.0.mlp.down_proj.weight_packed": torch.ones(60, 22).int()}
+            ),
+            "down_proj.weight and model.layers.0.mlp.down_proj.weight_packed are both there",
+        ),
+        (
+            lambda t: t.update(
+                {"model.layers.0.mlp.down_proj.weight_zero_point": torch.eye(60, 1).char()}
+            ),
+            "down_proj.weight_zero_point is not zero",
+        ),
         (lambda t: t.pop("model.layers.1.mlp.down_proj.weight_scale"), "stored as I8"),
     ],
 )

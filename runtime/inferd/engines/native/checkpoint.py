@@ -84,6 +84,8 @@ class Reader:
         scales = self._read(stored.scales, stored.scales_file)
         if not scales.isfinite().all():
             raise bad_weights(f"{stored.scales} has scales that are no finite numbers")
+        if stored.zeros is not None and self._read(*stored.zeros).any():
+            raise bad_weights(f"{stored.zeros[0]} is not zero, and the config says symmetric")
         columns = scales.shape[1] if scales.dim() == 2 else 1
         return Int8Rows(q, scales.reshape(-1, columns).expand(len(q), -1))
 

@@ -25,7 +25,7 @@ SECTIONS = ("quantization_config", "compression_config")  # today's name, and th
 _FORMATS = ("int-quantized", "naive-quantized", "pack-quantized")
 _PRESETS = ("W8A8", "INT8", "W8A16")
 _SCALES = ("F32", "F16", "BF16")
-_BESIDE = ("weight_shape", "weight_zero_point")  # the shape is known; symmetric ones have zeros
+_BESIDE = ("weight_shape", "weight_zero_point")  # the shape is known; zero points are zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Stored:
     shape: tuple[int, int]  # [out, in]
     group: int  # inputs that share a scale
     packed: bool
+    zeros: tuple[str, Path] | None = None  # zero points, where they are stored: all 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def contents(headers: Mapping[str, TensorInfo]) -> Contents:
         name = f"{prefix}weight_packed" if packed else f"{prefix}weight"
         if name not in headers:
             raise bad_weights(f"{scales} is there, and {name} is not")
+        if packed and f"{prefix}weight" in headers:
+            raise bad_weights(f"{prefix}weight and {name} are both there")
         for used in (name, scales, *(prefix + each for each in _BESIDE)):
             logical.pop(used, None)
         data = headers[name]
@@ -104,8 +107,17 @@ def contents(headers: Mapping[str, TensorInfo]) -> Contents:
         group = _group(scales, headers[scales], shape)
         size = data.num_bytes + headers[scales].num_bytes
         logical[f"{prefix}weight"] = replace(data, shape=shape, num_bytes=size)
-        files = data.file, headers[scales].file
-        stored[f"{prefix}weight"] = Stored(name, files[0], scales, files[1], shape, group, packed)
+        points = f"{prefix}weight_zero_point"
+        stored[f"{prefix}weight"] = Stored(
+            name=name,
+            file=data.file,
+            scales=scales,
+            scales_file=headers[scales].file,
+            shape=shape,
+            group=group,
+            packed=packed,
+            zeros=(points, headers[points].file) if points in headers else None,
+        )
     return Contents(logical, stored)
 
 

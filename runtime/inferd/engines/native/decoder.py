@@ -19,7 +19,7 @@ from inferd.engines.native.decoder_weights import is_ignored, parameters
 from inferd.engines.native.layers import DenseMLP, build_layer, enter
 from inferd.engines.native.model import Batch, KVSpec
 from inferd.engines.native.parameters import read_config, read_headers
-from inferd.engines.native.quantization import INT8, NO_KERNELS, int8_groups
+from inferd.engines.native.quantization import INT8, NO_KERNELS, WHY_NO_KERNELS, int8_groups
 from inferd.engines.native.rope import RopeTable
 from inferd.engines.native.stores import PackedStore, Parameters, Store, TensorStore
 from inferd.errors import StartError
@@ -226,7 +226,7 @@ def pick_store(dtype: torch.dtype, device: torch.device, groups: Mapping[str, in
     kernels = device.type == "cpu" and library() is not None
     if groups:
         if not kernels:
-            raise StartError("unsupported", NO_KERNELS)
+            raise StartError("unsupported", NO_KERNELS, hint=WHY_NO_KERNELS)
         from inferd.engines.native.int8_store import Int8Store
 
         return Int8Store(dtype, groups)

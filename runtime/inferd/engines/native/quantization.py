@@ -18,6 +18,7 @@ PANEL = 32
 """The kernels fill outputs up to a multiple of it."""
 
 NO_KERNELS = "int8 weights need the compiled kernels, which cannot be had here"
+WHY_NO_KERNELS = "`inferd check` says why; often a C++ compiler such as g++ is missing."
 
 _MATRICES = ("embedding", "head", "qkv", "o", "gate_up", "down")
 

@@ -18,6 +18,7 @@ from inferd.engines.native.memory import stored_bytes
 from inferd.engines.native.parameters import Param
 from inferd.engines.native.quantization import (
     NO_KERNELS,
+    WHY_NO_KERNELS,
     PANEL,
     int8_groups,
     num_bytes,
@@ -83,7 +84,7 @@ def read_shape(
     decoder = parse_config(config, max_model_len, sizes_only=True)
     kernels = on_cpu and available()
     if kept and not kernels:
-        raise StartError("unsupported", NO_KERNELS, hint="Install a C++ compiler, such as g++.")
+        raise StartError("unsupported", NO_KERNELS, hint=WHY_NO_KERNELS)
     served = pick_dtype(dtype, decoder.dtype, widens=on_cpu and not kernels)
     return Shape(
         architecture=decoder.architecture,
