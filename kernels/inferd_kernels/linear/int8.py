@@ -8,8 +8,9 @@ from typing import Self
 import torch
 
 from inferd_kernels.cpu.library import DTYPES, Args, Operation
+from inferd_kernels.cpu.memory import allocate
 from inferd_kernels.linear.int8_reference import dequantize
-from inferd_kernels.linear.weight import PANEL, PackedWeight, WeightArgs, allocate
+from inferd_kernels.linear.weight import PANEL, PackedWeight, WeightArgs
 
 FORMAT = 3  # of weight.h
 GROUP = 64

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import math
-import mmap
-import sys
 from typing import Self
 
 import torch
 
 from inferd_kernels.cpu.library import DTYPES, Args, Operation
+from inferd_kernels.cpu.memory import allocate
 
 PANEL = 32
-HUGE_PAGE = 2 << 20
 _PAIRED = torch.bfloat16  # whose inputs lie in pairs
 
 
@@ -43,19 +40,6 @@ class PackArgs(Args):
 
 
 _pack = Operation("pack", PackArgs)
-
-
-def allocate(size: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Memory for what every step reads from end to end: of huge pages, where they are to be had."""
-    count = math.prod(size)
-    num_bytes = count * dtype.itemsize
-    if sys.platform != "linux" or num_bytes < HUGE_PAGE:
-        return torch.empty(size, dtype=dtype)
-    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared memory has no huge pages
-    memory = mmap.mmap(-1, num_bytes + HUGE_PAGE, flags=private)
-    start = torch.frombuffer(memory, dtype=torch.uint8).data_ptr()
-    memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype, count=count, offset=-start % HUGE_PAGE).view(size)
 
 
 class PackedWeight:

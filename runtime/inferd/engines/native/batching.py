@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import chain
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from inferd.engines.native.model import Batch, KVSpec
 from inferd_kernels import layout
+from inferd_kernels.cpu.memory import allocate
 from inferd_kernels.lora import segments
 from inferd_scheduler import Step, Work
 
@@ -24,13 +26,19 @@ def allocate_kv(
     dtype: torch.dtype,
     device: torch.device,
 ) -> KVCache:
-    """Per layer (keys, values); the layout is that of `inferd_kernels.layout`."""
-    return tuple(
-        layout.allocate(
-            num_blocks, block_size, spec.num_kv_heads, spec.head_dim, dtype=dtype, device=device
+    """Per layer (keys, values), as `inferd_kernels.layout` has them. In main memory all of it lies
+    in one piece, so that huge pages hold little else. Raises RuntimeError, torch's."""
+    if device.type != "cpu":
+        return tuple(
+            layout.allocate(
+                num_blocks, block_size, spec.num_kv_heads, spec.head_dim, dtype=dtype, device=device
+            )
+            for spec in specs
         )
-        for spec in specs
-    )
+    shapes = [(num_blocks, block_size, spec.num_kv_heads, spec.head_dim) for spec in specs]
+    sizes = [math.prod(shape) for shape in shapes for _ in ("keys", "values")]
+    parts = iter(torch.split(allocate((sum(sizes),), dtype), sizes))
+    return tuple((next(parts).view(shape), next(parts).view(shape)) for shape in shapes)
 
 
 def touch(kv_cache: KVCache) -> None:

@@ -18,8 +18,8 @@ from inferd.engines.native.memory import stored_bytes
 from inferd.engines.native.parameters import Param
 from inferd.engines.native.quantization import (
     NO_KERNELS,
-    WHY_NO_KERNELS,
     PANEL,
+    WHY_NO_KERNELS,
     int8_groups,
     num_bytes,
     weights_in,
