@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
+
 from inferd.admission import Admission
 from inferd.engines import echo
 from inferd.engines.base import EngineSpec
@@ -46,9 +48,11 @@ class Setup:
 
     async def idle(self) -> None:
         """Wait until nothing is left: no permit, no sequence."""
-        assert self.service.admission.in_flight == 0
-        while (stats := await self.engine.stats()).running or stats.waiting:
-            pass
+        with anyio.fail_after(30):  # what a caller has left ends a moment later
+            while self.service.admission.in_flight:
+                await anyio.sleep(0)
+            while (stats := await self.engine.stats()).running or stats.waiting:
+                pass
 
 
 @asynccontextmanager
