@@ -50,7 +50,7 @@ class Setup:
         """Wait until nothing is left: no permit, no sequence."""
         with anyio.fail_after(30):  # what a caller has left ends a moment later
             while self.service.admission.in_flight:
-                await anyio.sleep(0)
+                await self.engine.stats()
             while (stats := await self.engine.stats()).running or stats.waiting:
                 pass
 
