@@ -35,11 +35,12 @@ Answer = AdapterInfo | AdapterFailed | AdapterDropped | Slept | Awake
 
 
 class _Load:
-    """A load that the core has not answered."""
+    """A load that the core has not answered, or what it holds since."""
 
     def __init__(self, load: LoadAdapter) -> None:
         self.load = load
         self.waiters = 0
+        self.taken = False  # somebody was told that it is held
         self.answer: asyncio.Future[AdapterInfo | AdapterFailed | None] = (
             asyncio.get_running_loop().create_future()
         )
@@ -57,7 +58,7 @@ class Calls:
         self._send = send
         self._admit = admit
         self._live = False  # whether there is a core to send to
-        self._held: dict[str, tuple[LoadAdapter, AdapterInfo]] = {}
+        self._held: dict[str, tuple[_Load, AdapterInfo]] = {}
         self._loads: dict[str, _Load] = {}
         self._drops: dict[str, asyncio.Future[None]] = {}
         self._turns: list[asyncio.Future[MemoryUse | None]] = []  # sleeping and waking, in order
@@ -68,6 +69,7 @@ class Calls:
             await asyncio.wait({drop})
         self._admit()
         if held := self._held.get(load.adapter):
+            held[0].taken = True
             return held[1]
         under_way = self._loads.get(load.adapter)
         if under_way is None:
@@ -76,8 +78,10 @@ class Calls:
         under_way.waiters += 1
         try:
             await asyncio.wait({under_way.answer})
+            under_way.taken = True
         finally:
             under_way.waiters -= 1
+            self._drop_unwanted(under_way)  # the answer and the giving up may come at once
         answer = under_way.answer.result()
         if isinstance(answer, AdapterInfo):
             return answer
@@ -88,10 +92,7 @@ class Calls:
         while (load := self._loads.get(adapter)) is not None:
             await asyncio.wait({load.answer})
         if adapter in self._held:
-            if self._live:
-                self._begin_drop(adapter)
-            else:
-                del self._held[adapter]
+            self._begin_drop(adapter)
         if (drop := self._drops.get(adapter)) is not None:
             await asyncio.wait({drop})
 
@@ -139,18 +140,26 @@ class Calls:
     def begin(self) -> None:
         """There is a new core: have it hold what the one before it held."""
         self._live = True
-        for load, _ in self._held.values():
-            self._send(load)
+        for held, _ in self._held.values():
+            self._send(held.load)
 
     def _loaded(self, load: _Load, answer: AdapterInfo | AdapterFailed) -> None:
         _resolve(load.answer, answer)
         if isinstance(answer, AdapterInfo):
-            self._held[answer.adapter] = (load.load, answer)
-            if not load.waiters:
-                self._begin_drop(answer.adapter)
+            self._held[answer.adapter] = (load, answer)
+            self._drop_unwanted(load)
+
+    def _drop_unwanted(self, load: _Load) -> None:
+        """Drop what is held although nobody waits for it any more."""
+        held = self._held.get(load.load.adapter)
+        if held is not None and held[0] is load and not (load.waiters or load.taken):
+            self._begin_drop(load.load.adapter)
 
     def _begin_drop(self, adapter: str) -> None:
+        """Hold it no longer. A core that is gone need not be told."""
         del self._held[adapter]
+        if not self._live:
+            return
         self._drops[adapter] = asyncio.get_running_loop().create_future()
         self._send(DropAdapter(adapter))
 
