@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
 
+from inferd_kernels import gpu
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -16,6 +18,11 @@ PREFERENCE: Mapping[str, tuple[str, ...]] = {
     "cuda": ("gpu", "reference"),
 }
 """Device type → names of implementations, best first. Other devices run the reference."""
+
+INVARIANT = "_invariant"
+"""Ends the name of an implementation whose result for a row depends on nothing but that row: not
+on its neighbours, nor on how a sequence is cut into steps. Only for operations whose usual one does
+depend on them."""
 
 
 class Op(Generic[P, R]):
@@ -53,8 +60,10 @@ class Op(Generic[P, R]):
 
     def _choose(self, device_type: str) -> tuple[str, Callable[P, R]]:
         names = PREFERENCE.get(device_type, ()) if _only is None else (_only,)
+        if _invariant:
+            names = tuple(each for name in names for each in (name + INVARIANT, name))
         for name in names:
-            if name in self.modules:
+            if name in self.modules and (not name.startswith("gpu") or gpu.present()):
                 found = import_module(self.modules[name]).IMPLEMENTATIONS.get(self.name)
                 if found is not None:
                     return name, found
@@ -63,6 +72,15 @@ class Op(Generic[P, R]):
 
 _ops: WeakSet[Op[Any, Any]] = WeakSet()
 _only: str | None = None  # what `only` asked for
+_invariant = False  # what `prefer_invariant` asked for
+
+
+def prefer_invariant(wanted: bool) -> None:
+    """From now on, in all of this process, prefer implementations that are `INVARIANT`, or not."""
+    global _invariant
+    _invariant = wanted
+    for op in _ops:
+        op.forget()
 
 
 @contextmanager

@@ -25,9 +25,10 @@ from inferd_scheduler.events import Event, Failed, Finished, Preempted, Schedule
 from inferd_scheduler.request import Request, State
 from inferd_scheduler.scheduler import Scheduler
 from inferd_scheduler.stats import Stats
-from inferd_scheduler.step import Result, Step, Work
+from inferd_scheduler.step import UNKNOWN, Result, Step, Work
 
 __all__ = [
+    "UNKNOWN",
     "Event",
     "Failed",
     "Finished",

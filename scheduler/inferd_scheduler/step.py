@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+UNKNOWN = -1
+"""In place of a token id: what the step before, which is in flight, samples for the same row."""
+
 
 class Work(NamedTuple):
     """One sequence's part of a step. A tuple, since hundreds are made per step."""
@@ -13,7 +16,7 @@ class Work(NamedTuple):
     request_id: str
     row: int  # 0 <= row < max_batch_size; the sequence's own while it runs
     start: int  # position of tokens[0] in the sequence
-    tokens: tuple[int, ...]  # ids at [start, start + len(tokens)); at least one
+    tokens: tuple[int, ...]  # ids at [start, start + len(tokens)); at least one; see `UNKNOWN`
     new_blocks: tuple[int, ...]  # appended to the row's block table; the whole table when `first`
     samples: bool  # whether one token is sampled after the last of `tokens`
     first: bool  # newly (re)admitted: the row's state of before is void

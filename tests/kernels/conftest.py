@@ -12,6 +12,7 @@ import torch
 from inferd_kernels.cpu.isa import named, supported
 from inferd_kernels.cpu.library import library, set_threads, using
 from inferd_kernels.dispatch import only
+from tests.kernels.gpu_device import DEVICE
 
 
 def implementations() -> list[str]:
@@ -33,6 +34,13 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
     level = nullcontext() if name == "cpu" else using(named(name))
     with level, only("cpu"):
         yield "cpu"
+
+
+@pytest.fixture
+def gpu() -> Iterator[torch.device]:
+    """The device for the GPU's kernels, which all operations run in this test."""
+    with only("gpu"):
+        yield DEVICE
 
 
 @pytest.fixture(params=[1, 2, 3])

@@ -24,10 +24,13 @@ class LoraSegments:
     """
 
     each: tuple[Segment, ...] = ()
+    row_slots: torch.Tensor | None = None
+    """[T] int32 on the device, each row's slot, -1: none; as `each` says. Kernels that read it are
+    launched alike in every step, so that a graph of launches may hold them."""
     prepared: object = field(default=None, compare=False, repr=False)
 
     def __bool__(self) -> bool:
-        return bool(self.each)
+        return bool(self.each) or self.row_slots is not None
 
 
 NO_SEGMENTS = LoraSegments()

@@ -7,8 +7,9 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.rmsnorm import reference
 
-RMSNORM = Op("rmsnorm", reference.rmsnorm, cpu="inferd_kernels.rmsnorm.cpu")
-ADD_RMSNORM = Op("add_rmsnorm", reference.add_rmsnorm, cpu="inferd_kernels.rmsnorm.cpu")
+_MODULES = {"cpu": "inferd_kernels.rmsnorm.cpu", "gpu": "inferd_kernels.rmsnorm.gpu"}
+RMSNORM = Op("rmsnorm", reference.rmsnorm, **_MODULES)
+ADD_RMSNORM = Op("add_rmsnorm", reference.add_rmsnorm, **_MODULES)
 
 
 def rmsnorm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

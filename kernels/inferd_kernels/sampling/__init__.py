@@ -43,6 +43,7 @@ from inferd_kernels.sampling.rows import (
     NOTHING_LEFT,
     Choice,
     Draw,
+    PendingChoice,
     Row,
     Scores,
     Want,
@@ -57,11 +58,13 @@ __all__ = [
     "Adjustment",
     "Choice",
     "Draw",
+    "PendingChoice",
     "Row",
     "Scores",
     "Want",
     "adjust",
     "choose",
+    "choose_later",
     "sample",
     "score",
 ]
@@ -110,3 +113,19 @@ def choose(logits: torch.Tensor, rows: Sequence[Row]) -> Choice:
     IndexError for a token id outside the vocabulary.
     """
     return CHOOSE.on(logits.device.type)(logits, rows)
+
+
+def _choose_now(logits: torch.Tensor, rows: Sequence[Row]) -> PendingChoice:
+    choice = choose(logits, rows)
+    return PendingChoice(choice.tokens.to(logits.device), lambda: choice)
+
+
+CHOOSE_LATER = Op("choose_later", _choose_now)
+
+
+def choose_later(logits: torch.Tensor, rows: Sequence[Row]) -> PendingChoice:
+    """`choose`, begun: on a GPU it returns before the device has done it, and waits for nothing.
+
+    `rows` may change as soon as it returns, `logits` only by what is queued on the device later.
+    """
+    return CHOOSE_LATER.on(logits.device.type)(logits, rows)

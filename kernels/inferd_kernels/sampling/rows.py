@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,3 +77,12 @@ class Choice(NamedTuple):
     scores: Scores | None
     """Row by row; k and m are the most that a healthy row wants, and what exceeds its own wishes
     has no meaning. None: no healthy row wants any."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingChoice:
+    """What `choose_later` returns: a choice that the device may still be at work on."""
+
+    tokens: torch.Tensor  # [N] int64 on the logits' device: `Choice.tokens`, once it is there
+    result: Callable[[], Choice]
+    """Waits for the device, and for nothing that was queued there later."""

@@ -1,0 +1,18 @@
+"""What the Triton kernels share. Triton itself is imported by the modules that hold kernels."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from importlib.util import find_spec
+
+_log = logging.getLogger("inferd.kernels")
+
+
+@cache
+def present() -> bool:
+    """Whether there is a Triton to compile the kernels; where not, the log says so once."""
+    if find_spec("triton") is not None:
+        return True
+    _log.warning("no Triton: GPUs run plain torch, more slowly")
+    return False
