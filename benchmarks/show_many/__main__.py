@@ -15,10 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.show_many.client import Client
-from benchmarks.show_many.daemon import Daemon
 from benchmarks.show_many.judge import Judge
 from benchmarks.show_many.names import Names
 from benchmarks.show_many.scenes import (
@@ -32,6 +30,7 @@ from benchmarks.show_many.scenes import (
     rehearse,
     traffic,
 )
+from inferd.bench.daemon import DaemonProcess
 from inferd.units import human_bytes
 
 KV_CACHE_BYTES = 384 * 2**20
@@ -43,6 +42,7 @@ OPTIONS = (
 TOLERANCE = 0.10  # between the ledger and what the processes take
 NEWS_S = 5.0  # between lines about the traffic
 POLL_S = 0.1
+START_S = 60.0
 ENOUGH_LOOKS = 3
 
 _began = time.monotonic()
@@ -62,21 +62,23 @@ async def show(folder: Path, arguments: argparse.Namespace) -> int:
     say("making a second base model and six adapters, two generations each")
     twin, adapters = make_all(folder)
     state = ("--state-dir", str(folder / "state"))
-    with Daemon(folder / "quiet.log", *OPTIONS, *state) as daemon:
-        async with Client(daemon.url) as client:
+    with DaemonProcess((*OPTIONS, *state)) as daemon:
+        async with Client(daemon.wait_ready(START_S)[1]) as client:
             rehearsal, need = await quiet(client, twin, adapters)
     budget = need * 3 // 2
     say(f"the same again with a budget of {human_bytes(budget)}: one and a half models")
     budgeted = ("--memory-budget", str(budget))
-    with Daemon(folder / "show.log", *OPTIONS, *state, *budgeted) as daemon:
-        async with Client(daemon.url) as client:
-            judge, looks, operator = await perform(daemon, client, adapters, rehearsal, arguments)
+    with DaemonProcess((*OPTIONS, *state, *budgeted)) as daemon:
+        async with Client(daemon.wait_ready(START_S)[1]) as client:
+            judge, looks, operator = await perform(
+                daemon.pid, client, adapters, rehearsal, arguments
+            )
     problems = faults(judge, looks, budget)
     report(judge, looks, operator, budget)
     for problem in problems:
         print(f"  WRONG: {problem}")
     if problems:
-        print("\nThe daemon's log ends so:\n" + "\n".join(_last(folder / "show.log", 20)))
+        print("\nThe daemon's log ends so:\n" + "\n".join(line for _, line in daemon.lines[-20:]))
     return 1 if problems else 0
 
 
@@ -103,7 +105,7 @@ async def runs(client: Client, deploy_id: str) -> None:
 
 
 async def perform(
-    daemon: Daemon,
+    daemon: int,
     client: Client,
     adapters: list[Adapter],
     rehearsal: Rehearsal,
@@ -136,7 +138,7 @@ async def perform(
     return judge, looks, operator
 
 
-async def last_look(client: Client, daemon: Daemon, looks: Looks) -> None:
+async def last_look(client: Client, daemon: int, looks: Looks) -> None:
     """One when nothing runs any more."""
     say("silence; a last look at the memory")
     count = looks.count
@@ -199,10 +201,6 @@ def report(judge: Judge, looks: Looks, operator: Operator, budget: int) -> None:
 
 def say(text: str) -> None:
     print(f"{time.monotonic() - _began:6.1f} s  {text}", flush=True)
-
-
-def _last(file: Path, count: int) -> list[Any]:
-    return file.read_text().splitlines()[-count:]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.show_many.client import Client
-from benchmarks.show_many.daemon import Daemon
+from benchmarks.show_many.daemon import private_bytes
 from benchmarks.show_many.judge import Judge
 from benchmarks.show_many.models import make_adapter, make_base
 from benchmarks.show_many.names import BARE, Names
@@ -190,10 +190,10 @@ class Looks:
     most: int = 0  # reserved at once
     asleep: int = 0  # looks at which a model slept
 
-    async def look(self, client: Client, daemon: Daemon) -> None:
+    async def look(self, client: Client, daemon: int) -> None:
         """Compare, unless a model starts, wakes or falls asleep."""
         before = await client.ledger()
-        taken = await asyncio.to_thread(daemon.private_bytes)
+        taken = await asyncio.to_thread(private_bytes, daemon)
         after = await client.ledger()
         if any(each["moving"] for each in (*before["holdings"], *after["holdings"])):
             return
@@ -205,7 +205,7 @@ class Looks:
         self.worst = max(self.worst, abs(self.reserved - self.measured) / self.measured)
         self.asleep += any(each["asleep"] for each in after["holdings"])
 
-    async def keep_looking(self, client: Client, daemon: Daemon) -> None:
+    async def keep_looking(self, client: Client, daemon: int) -> None:
         """For ever."""
         while True:
             await self.look(client, daemon)

@@ -144,7 +144,7 @@ def test_instances_have_an_order() -> None:
 
 
 def test_a_database_outlives_the_server_only_with_a_state_folder() -> None:
-    flags = {"database": "sqlite:////tmp/x.db"}
+    flags = {"database": "sqlite:///x.db"}
     with pytest.raises(StartError, match="port 0") as caught:
         load(flags | {"port": "0"}, {})
     assert "--state-dir" in caught.value.hint

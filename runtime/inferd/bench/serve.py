@@ -31,7 +31,7 @@ from inferd.bench.workload import (
 
 DEFAULT_PROMPTS = 100
 
-_PATIENCE_S = 30.0  # for what is no completion
+_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class Plan:
     timeout: float = 600.0
     objectives: dict[str, float] = field(default_factory=dict)
     percentiles: tuple[float, ...] = PERCENTILES
+
+    @property
+    def patience(self) -> float:
+        """Seconds for what is no completion."""
+        return min(self.timeout, _PATIENCE_S)
 
     @property
     def closed(self) -> bool:
@@ -102,8 +107,8 @@ async def run(
     server, path = locate(plan.base_url, plan.endpoint)
     transport = Transport(server, plan.api_key, clock=clock)
     try:
-        model = plan.model or await first_model(transport, path)
-        version = await server_version(transport)
+        model = plan.model or await first_model(transport, path, plan.patience)
+        version = await server_version(transport, plan.patience)
         asked = Asked(path, model, plan.temperature, plan.ignore_eos, plan.extra_body)
         sender = Sender(transport, asked, clock=clock, timeout=plan.timeout)
         tokenization, prompts = await _prompts(plan, sender)
@@ -156,21 +161,21 @@ class _Body:
         self.content += chunk
 
 
-async def _get(transport: Transport, path: str) -> _Body:
+async def _get(transport: Transport, path: str, patience: float) -> _Body:
     """Raises BenchError where no reply comes; any status is one."""
     reply = _Body()
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(patience):
             await transport.exchange("GET", path, b"", reply)
     except (Broken, TimeoutError) as error:
-        raise BenchError(str(error) or f"no reply to GET {path} in {_PATIENCE_S:g} s") from error
+        raise BenchError(str(error) or f"no reply to GET {path} in {patience:g} s") from error
     return reply
 
 
-async def first_model(transport: Transport, path: str) -> str:
+async def first_model(transport: Transport, path: str, patience: float) -> str:
     """The first model that the server lists. Raises BenchError."""
     listing = path.removesuffix("/completions").removesuffix("/chat") + "/models"
-    reply = await _get(transport, listing)
+    reply = await _get(transport, listing, patience)
     if reply.status != 200:
         raise BenchError(f"GET {listing}: {reply.status} {error_text(reply.content)}")
     try:
@@ -179,9 +184,9 @@ async def first_model(transport: Transport, path: str) -> str:
         raise BenchError(f"GET {listing} lists no model; name one with --model") from error
 
 
-async def server_version(transport: Transport) -> str:
+async def server_version(transport: Transport, patience: float) -> str:
     """What GET /version says, on servers that have it, as vLLM and inferd."""
-    reply = await _get(transport, "/version")
+    reply = await _get(transport, "/version", patience)
     try:
         return str(json.loads(reply.content)["version"]) if reply.status == 200 else ""
     except (ValueError, LookupError, TypeError):

@@ -122,7 +122,7 @@ async def _first_token(url: str, key: str, clock: Callable[[], float]) -> float:
     transport = Transport(Server.of(url), key, clock=clock)
     path = "/v1/completions"
     try:
-        model = await first_model(transport, path)
+        model = await first_model(transport, path, _READY_S)
         sender = Sender(transport, Asked(path, model), clock=clock, timeout=_READY_S)
         record = await sender.send(Prompt("once upon a time", output_len=4), 0, clock())
     finally:
