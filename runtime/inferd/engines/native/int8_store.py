@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 
 from inferd.engines.native.parameters import Param
-from inferd.engines.native.stores import Int8Rows, Kept, PackedStore, Place, Rows
+from inferd.engines.native.stores import Int8Rows, PackedPlace, PackedStore, Place, Rows
 from inferd_kernels.linear.int8 import Int8Weight
+from inferd_kernels.linear.weight import PackedWeight
 
 
 class Int8Store:
@@ -25,28 +26,16 @@ class Int8Store:
         if group is None:
             return self._others.place(param)
         *several, rows, columns = param.shape
-        weights = tuple(
+        weights = [
             Int8Weight.empty(rows, columns, self._dtype, group)
             for _ in range(several[0] if several else 1)
-        )
-        return _Int8Place(weights, single=not several)
+        ]
+        return PackedPlace(weights, single=not several, put=_put)
 
 
-class _Int8Place:
-    def __init__(self, weights: tuple[Int8Weight, ...], *, single: bool) -> None:
-        self._weights = weights
-        self._single = single
-
-    def fill(self, row: int, part: Rows) -> None:
-        height = self._weights[0].shape[0]
-        while len(part):
-            which, first = divmod(row, height)
-            now, weight = part[: height - first], self._weights[which]
-            if isinstance(now, Int8Rows):
-                weight.fill_int8(first, now.q, now.scales)
-            else:
-                weight.fill(first, now)
-            row, part = row + len(now), part[len(now) :]
-
-    def finish(self) -> Kept:
-        return self._weights[0] if self._single else self._weights
+def _put(weight: PackedWeight, row: int, part: Rows) -> None:
+    assert isinstance(weight, Int8Weight)
+    if isinstance(part, Int8Rows):
+        weight.fill_int8(row, part.q, part.scales)
+    else:
+        weight.fill(row, part)

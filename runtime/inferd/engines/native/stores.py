@@ -5,7 +5,7 @@ A store gives each parameter a place that the loader fills from the first row to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,11 +88,11 @@ class PackedStore:
         if len(param.shape) == 1:
             return self._tensors.place(param)
         *several, rows, columns = param.shape
-        packed = tuple(
+        packed = [
             PackedWeight.empty(rows, columns, self._dtype)
             for _ in range(several[0] if several else 1)
-        )
-        return _PackedPlace(packed, single=not several)
+        ]
+        return PackedPlace(packed, single=not several, put=_put_floats)
 
 
 class _TensorPlace:
@@ -108,22 +108,39 @@ class _TensorPlace:
         return self._tensor.add_(self._offset) if self._offset else self._tensor
 
 
-class _PackedPlace:
-    def __init__(self, packed: tuple[PackedWeight, ...], *, single: bool) -> None:
-        self._packed = packed
+class PackedPlace:
+    """One packed weight, or several one after another.
+
+    Args:
+        put: packs rows of a weight, from the row of that number on.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[PackedWeight],
+        *,
+        single: bool,
+        put: Callable[[PackedWeight, int, Rows], None],
+    ) -> None:
+        self._weights = tuple(weights)
         self._single = single
+        self._put = put
 
     def fill(self, row: int, part: Rows) -> None:
-        part = floats(part)
-        height = self._packed[0].shape[0]
+        height = self._weights[0].shape[0]
         while len(part):
             which, first = divmod(row, height)
             now = part[: height - first]
-            self._packed[which].fill(first, now.float() if now.dtype == torch.float64 else now)
+            self._put(self._weights[which], first, now)
             row, part = row + len(now), part[len(now) :]
 
     def finish(self) -> Kept:
-        return self._packed[0] if self._single else self._packed
+        return self._weights[0] if self._single else self._weights
+
+
+def _put_floats(weight: PackedWeight, row: int, part: Rows) -> None:
+    numbers = floats(part)
+    weight.fill(row, numbers.float() if numbers.dtype == torch.float64 else numbers)
 
 
 class Parameters:
