@@ -22,7 +22,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     Args:
         created: Unix time in seconds.
         tags: `chat` (it has a template), `tools` (it can call them), `reasoning` (its thoughts
-            are told apart from its answers).
+            are told apart from its answers), `deterministic` (as the engine promises).
         chat_template: Jinja.
         defaults: sampling, for requests that leave it to the model.
         engine: None until the model has loaded for the first time.
@@ -59,10 +59,11 @@ class ModelCard(Struct, frozen=True, kw_only=True):
         if self.engine is None:
             return None
         weights = f" with {self.engine.quantization} weights" if self.engine.quantization else ""
+        promised = ", deterministic" if self.engine.deterministic else ""
         adapted = f"LoRA adapter of rank {self.adapter.rank} for " if self.adapter else ""
         return (
             f"{adapted}{self.engine.architecture} with a context of {self.context_length} tokens, "
-            f"in {self.engine.dtype}{weights} on {self.engine.device}"
+            f"in {self.engine.dtype}{weights} on {self.engine.device}{promised}"
         )
 
 
@@ -141,7 +142,7 @@ def adapter_id(adapter: AdapterStatus) -> str:
 
 def describe(deployment: Deployment) -> ModelCard:
     """What is known of `deployment` now."""
-    chat = deployment.text.chat
+    chat, info = deployment.text.chat, _info(deployment)
     return ModelCard(
         name=deployment.name,
         aliases=deployment.aliases,
@@ -149,20 +150,20 @@ def describe(deployment: Deployment) -> ModelCard:
         deploy_id=deployment.deploy_id,
         created=deployment.created,
         state=deployment.engine.state,
-        tags=_tags(deployment.text),
+        tags=_tags(deployment.text, info),
         chat_template=chat.source if chat else None,
         defaults=deployment.text.defaults,
-        engine=_info(deployment),
+        engine=info,
     )
 
 
-def _tags(text: TextModel) -> tuple[str, ...]:
-    if text.chat is None:
-        return ()
+def _tags(text: TextModel, info: EngineInfo | None) -> tuple[str, ...]:
+    chat = text.chat
     found = {
-        "chat": True,
-        "tools": text.chat.takes_tools and text.syntax is not None,
-        "reasoning": text.thinking is not None,
+        "chat": chat is not None,
+        "tools": chat is not None and chat.takes_tools and text.syntax is not None,
+        "reasoning": chat is not None and text.thinking is not None,
+        "deterministic": info is not None and info.deterministic,
     }
     return tuple(name for name, has in found.items() if has)
 

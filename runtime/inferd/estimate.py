@@ -20,6 +20,7 @@ from inferd.engines.gpus import Gpu
 from inferd.engines.native import memory
 from inferd.engines.native.kv_spec import KVSpec
 from inferd.engines.native.parameters import read_config, read_headers
+from inferd.engines.native.promise import check_promise
 from inferd.engines.native.sizes import Shape, read_shape
 from inferd.errors import StartError
 from inferd.ledger import HOST, Need
@@ -158,6 +159,8 @@ class _Sizing:
             on_cpu=on_cpu,
             max_model_len=spec.max_model_len,
         )
+        if spec.deterministic:
+            check_promise(why_not_native=shape.why_not_native, on_cpu=on_cpu, kernels=shape.kernels)
         if checkpoint.examined is not None:
             kv_specs, max_position = checkpoint.examined
             shape = dataclasses.replace(shape, kv_specs=kv_specs, max_position=max_position)

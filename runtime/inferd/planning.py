@@ -34,7 +34,7 @@ from inferd.weights import DEMO, read_header
 
 OPTIONS = (
     *("dtype", "quantization", "device", "max_model_len", "max_batch_size", "max_batch_tokens"),
-    *("kv_cache_bytes", "max_adapters", "max_adapter_rank"),
+    *("kv_cache_bytes", "max_adapters", "max_adapter_rank", "deterministic"),
 )
 """Those of `inferd serve` that a running daemon can be asked to plan with."""
 

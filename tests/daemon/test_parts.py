@@ -68,6 +68,7 @@ def test_every_engine_option_is_passed_on(tmp_path: Path) -> None:
         "max_queue_tokens": "70",
         "prefix_cache": False,
         "enforce_eager": True,
+        "deterministic": True,
         "max_adapters": "2",
         "max_adapter_rank": "16",
         "adapter_host_bytes": "1MiB",

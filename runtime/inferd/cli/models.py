@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from inferd.cli import CONTEXT
@@ -16,4 +18,11 @@ def command(url: str, api_key: str) -> None:
         listed = client.models()
     for model in listed:
         length = model.get("max_model_len")
-        click.echo(f"{model['id']}\t{length} tokens" if length else model["id"])
+        facts = [f"{length} tokens"] if length else []
+        facts += ["deterministic"] if is_deterministic(model) else []
+        click.echo("\t".join([model["id"], ", ".join(facts)] if facts else [model["id"]]))
+
+
+def is_deterministic(model: dict[str, Any]) -> bool:
+    """Whether this entry of `/v1/models` promises it."""
+    return "deterministic" in (model.get("metadata") or {}).get("tags", ())

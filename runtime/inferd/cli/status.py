@@ -9,6 +9,7 @@ import click
 
 from inferd.cli import CONTEXT
 from inferd.cli.client import Client, client_options
+from inferd.cli.models import is_deterministic
 from inferd.units import human_seconds
 
 Samples = dict[str, dict[str, float]]
@@ -24,11 +25,13 @@ def command(url: str, api_key: str) -> None:
     with Client(url, api_key) as client:
         ready = client.get("/health/ready", accept=(200, 503)).status_code == 200
         samples = read_metrics(client.get("/metrics").text)
-        created = {model["id"]: model["created"] for model in client.models()}
+        listed = {model["id"]: model for model in client.models()}
     click.echo(f"{client.url}  {'ready' if ready else 'not ready'}")
     for model, up in samples.get("inferd_engine_ready", {}).items():
-        age = human_seconds(time.time() - created[model]) if model in created else "?"
-        click.echo(f"{model}  {'ready' if up else 'not ready'}, served for {age}")
+        facts = listed.get(model)
+        age = human_seconds(time.time() - facts["created"]) if facts else "?"
+        promised = ", deterministic" if facts and is_deterministic(facts) else ""
+        click.echo(f"{model}  {'ready' if up else 'not ready'}, served for {age}{promised}")
         for line in _load(samples, model) if up else ():
             click.echo(line)
     raise SystemExit(0 if ready else 1)

@@ -28,11 +28,7 @@ class ServeConfig:
     """Every option of `inferd serve`, complete and checked."""
 
     model: Annotated[
-        str,
-        Option(
-            help="A local folder, a Hugging Face id, or `demo`, the built-in model.",
-            group=MODEL,
-        ),
+        str, Option(help="A local folder, a Hugging Face id, or the built-in `demo`.", group=MODEL)
     ] = DEMO_MODEL
     revision: Annotated[
         str | None,
@@ -86,6 +82,10 @@ class ServeConfig:
             most=2**63 - 1,
         ),
     ] = None
+    deterministic: Annotated[
+        bool,
+        Option(help="Promise tokens and logprobs that depend on their request alone.", group=MODEL),
+    ] = False
     tool_call_parser: Annotated[
         str,
         Option(

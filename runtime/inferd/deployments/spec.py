@@ -44,6 +44,7 @@ class DeploySpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_model_len: int | None = None
     dtype: str | None = None
     quantization: str | None = None
+    deterministic: bool | None = None
     kv_cache_bytes: int | None = None
     max_adapters: int | None = None
     max_adapter_rank: int | None = None

@@ -67,4 +67,5 @@ def describe(spec: EngineSpec, options: Options, load_s: float) -> EngineInfo:
         memory=MemoryUse(weights=options.load_bytes, kv_cache=spec.kv_cache_bytes or 0),
         max_adapters=spec.max_adapters,
         max_adapter_rank=spec.max_adapter_rank,
+        deterministic=spec.deterministic,
     )

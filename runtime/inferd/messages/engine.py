@@ -236,6 +236,7 @@ class EngineInfo(Struct, frozen=True, tag="info"):
     quantization: str = ""  # `int8`; empty: weights are in `dtype`
     quantization_loss: QuantizationLoss | None = None  # None: not measured
     kernels: str = "reference"  # `avx512bf16`, …: C++ kernels' instructions; or plain torch
+    deterministic: bool = False  # promised: see `EngineSpec`
 
 
 class EngineStats(Struct, frozen=True, tag="stats", omit_defaults=True):

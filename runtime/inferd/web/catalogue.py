@@ -74,6 +74,7 @@ class EngineFacts(Struct, kw_only=True):
     quantization: str  # `int8`; empty: weights are in `dtype`
     quantization_loss: QuantizationLoss | None  # null: not measured
     kernels: str  # `avx512bf16`, …: the C++ kernels' instructions; `reference`: plain torch
+    deterministic: bool  # promised: tokens and logprobs depend on nothing but the request
 
 
 class SamplingDefaults(Struct, kw_only=True):

@@ -69,6 +69,7 @@ class NativeCore:
         grammars: compiles them; without it they are refused.
         max_adapter_rank: adapters of larger ranks are refused.
         adapter_host_bytes: of adapters in host memory; `config.max_adapters` are in slots.
+        deterministic: what `info` says; the caller has chosen the kernels.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class NativeCore:
         grammars: Grammars | None = None,
         max_adapter_rank: int = 64,
         adapter_host_bytes: int = 1 << 30,
+        deterministic: bool = False,
     ) -> None:
         why_not = "" if config.max_adapters else "this engine takes no adapters (--max-adapters 0)"
         if model.adaptable is None:
@@ -115,7 +117,8 @@ class NativeCore:
         self._prompt_tokens = self._output_tokens = 0
         rank = max_adapter_rank if config.max_adapters else 0
         self._info = describe(model, config, load_s, rank)
-        self._info = changed(self._info, memory=self._memory(fresh=True))
+        memory = self._memory(fresh=True)
+        self._info = changed(self._info, memory=memory, deterministic=deterministic)
 
     @property
     def info(self) -> EngineInfo:
@@ -373,6 +376,7 @@ def create(spec: EngineSpec, on_progress: Callable[[Progress], None]) -> NativeC
             grammars=grammars,
             max_adapter_rank=spec.max_adapter_rank,
             adapter_host_bytes=spec.adapter_host_bytes,
+            deterministic=spec.deterministic,
         )
     except RuntimeError as error:  # torch's, from either device's allocator
         needed = kv_bytes(model, config)

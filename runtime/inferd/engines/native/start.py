@@ -15,8 +15,10 @@ from inferd.engines.native.adapters.base import EMBEDDING, HEAD
 from inferd.engines.native.architectures import parse_config, supports
 from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.decoder import DTYPES, load_decoder
+from inferd.engines.native.deterministic import prefer
 from inferd.engines.native.model import Model
 from inferd.engines.native.parameters import read_config, read_headers
+from inferd.engines.native.promise import check_promise
 from inferd.engines.native.quantization import weights_in
 from inferd.engines.native.sizes import read_shape
 from inferd.errors import StartError
@@ -33,6 +35,11 @@ def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerCo
     folder = Path(spec.model)
     config = read_config(folder)
     kernels = device.type == "cpu" and _kernels(spec, config)
+    if spec.deterministic:
+        check_promise(
+            why_not_native=supports(config) or "", on_cpu=device.type == "cpu", kernels=kernels
+        )
+    prefer(spec.deterministic, device.type)
     set_threads(spec.num_threads, kernels=kernels)
     dtype = pick_dtype(spec.dtype, widens=device.type == "cpu" and not kernels)
     check_options(spec, config)
@@ -253,7 +260,7 @@ def warm_up(model: Model, num_tokens: int, batch_size: int, block_size: int) -> 
     ]
     step = Step(number=1, works=works, num_tokens=size * batch_size)
     batcher = Batcher(cache, block_size, batch_size, blocks, step.num_tokens)
-    batch = batcher.build(step, model.device)
+    batch = batcher.build(step)
     last = batch.cu_seqlens_q[1:].long() - 1
     logits = model.logits(model.forward(batch)[last])
     if not bool(logits.isfinite().any()):

@@ -80,6 +80,7 @@ class EngineOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
     quantization: Literal["auto", "int8", "compressed-tensors"] | None = None
+    deterministic: bool | None = None
     max_model_len: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     max_batch_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     kv_cache_bytes: Size | None = None
