@@ -13,8 +13,6 @@ from inferd.messages import Sampling, Submit
 from inferd_scheduler import Step, Work
 from tests.engines.native.hash_model import HashModel, logits_after, state
 
-CPU = torch.device("cpu")
-
 
 def batcher(model: HashModel | None = None) -> Batcher:
     """Three rows of at most five blocks of four tokens; the cache begins full of NaN."""
@@ -32,14 +30,14 @@ def step(number: int, *works: Work) -> Step:
 def test_a_flat_batch_of_prefill_and_decode() -> None:
     builder = batcher()
     first = step(1, Work("a", 2, 0, (10, 11, 12, 13, 14), (7, 3), False, True))
-    batch = builder.build(first, CPU)
+    batch = builder.build(first)
     assert batch.slot_mapping.tolist() == [28, 29, 30, 31, 12]
     second = step(
         2,
         Work("b", 0, 8, (20,), (1, 9, 5), True, True),  # 8 positions from the prefix cache
         Work("a", 2, 5, (15, 16, 17, 18), (0,), True, False),
     )
-    batch = builder.build(second, CPU)
+    batch = builder.build(second)
     assert batch.input_ids.tolist() == [20, 15, 16, 17, 18]
     assert batch.positions.tolist() == [8, 5, 6, 7, 8]
     assert batch.slot_mapping.tolist() == [20, 13, 14, 15, 0]
@@ -55,16 +53,16 @@ def test_a_flat_batch_of_prefill_and_decode() -> None:
 
 def test_a_readmitted_row_forgets_its_old_blocks() -> None:
     builder = batcher()
-    builder.build(step(1, Work("a", 1, 0, (1,) * 9, (7, 3, 2), False, True)), CPU)
-    batch = builder.build(step(2, Work("b", 1, 0, (1,) * 2, (4,), False, True)), CPU)
+    builder.build(step(1, Work("a", 1, 0, (1,) * 9, (7, 3, 2), False, True)))
+    batch = builder.build(step(2, Work("b", 1, 0, (1,) * 2, (4,), False, True)))
     assert batch.slot_mapping.tolist() == [16, 17]
-    batch = builder.build(step(3, Work("b", 1, 2, (1,) * 3, (8,), True, False)), CPU)
+    batch = builder.build(step(3, Work("b", 1, 2, (1,) * 3, (8,), True, False)))
     assert batch.slot_mapping.tolist() == [18, 19, 32]
 
 
 def test_a_token_without_a_block_is_our_bug() -> None:
     with pytest.raises(AssertionError):
-        batcher().build(step(1, Work("a", 0, 0, (1,) * 5, (7,), False, True)), CPU)
+        batcher().build(step(1, Work("a", 0, 0, (1,) * 5, (7,), False, True)))
 
 
 def scored_submit(prompt: tuple[int, ...]) -> Submit:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from inferd_kernels.cpu.memory import allocate
 from inferd_kernels.lora import segments
 from inferd_scheduler import Step, Work
 
+CPU = torch.device("cpu")
 PAGE_BYTES = 4096  # the smallest in use; larger ones are touched more often
 
 KVCache = tuple[tuple[torch.Tensor, torch.Tensor], ...]
@@ -49,11 +52,24 @@ def touch(kv_cache: KVCache) -> None:
             tensor.view(-1)[:: PAGE_BYTES // tensor.itemsize] = 0
 
 
-class Batcher:
-    """The block tables of all rows, on the host, and the batches made from them.
+class StepBatcher(Protocol):
+    """Makes batches of steps, one after another; `kv_cache` is theirs, and its owner may change it
+    between steps."""
 
-    A batch's tensors are in memory of the batcher's own, or copied from it to a device: on the CPU
-    they hold until the next `build`, and begin at the same addresses in every step.
+    kv_cache: KVCache
+
+    def build(self, step: Step) -> Batch:
+        """The step's flat batch; sequence b of it is `step.works[b]`. Its tensors hold until the
+        next call, and begin at the same addresses in every step."""
+
+    def sampled(self, rows: Sequence[int], tokens: torch.Tensor) -> None:
+        """What the step that was built last sampled, tokens [N] int64 on the device, for N rows of
+        the block tables (`Work.row`): ids that are `UNKNOWN` in the next step. Rows may come in
+        several calls; of those that never come, the next step's token is any."""
+
+
+class Batcher:
+    """The block tables of all rows, on the host, and the batches made from them, for a CPU.
 
     Args:
         max_blocks: the longest block table a row can have.
@@ -79,8 +95,10 @@ class Batcher:
         self._cu_seqlens_q = _Index(max_batch_size + 1, np.int32)
         self._seq_lens = _Index(max_batch_size, np.int32)
 
-    def build(self, step: Step, device: torch.device) -> Batch:
-        """The step's flat batch; sequence b of it is `step.works[b]`."""
+    def sampled(self, rows: Sequence[int], tokens: torch.Tensor) -> None:
+        """Nothing: the next step brings its ids."""
+
+    def build(self, step: Step) -> Batch:
         works, count, total = step.works, len(step.works), step.num_tokens
         for work in works:
             self._extend(work)
@@ -99,16 +117,16 @@ class Batcher:
         table[:] = self._tables[rows, :width]
         slots = [work.slot for work in works]
         return Batch(
-            input_ids=self._input_ids.on(device, total),
-            positions=self._positions.on(device, total),
-            slot_mapping=self._slot_mapping.on(device, total),
-            block_tables=self._block_tables.on(device, count * width).view(count, width),
-            cu_seqlens_q=self._cu_seqlens_q.on(device, count + 1),
-            seq_lens=self._seq_lens.on(device, count),
+            input_ids=self._input_ids.first(total),
+            positions=self._positions.first(total),
+            slot_mapping=self._slot_mapping.first(total),
+            block_tables=self._block_tables.first(count * width).view(count, width),
+            cu_seqlens_q=self._cu_seqlens_q.first(count + 1),
+            seq_lens=self._seq_lens.first(count),
             max_seqlen_q=widest,
             max_seqlen_k=longest,
             kv_cache=self.kv_cache,
-            segments=segments(slots, sizes.tolist(), device) if max(slots) >= 0 else None,
+            segments=segments(slots, sizes.tolist(), CPU) if max(slots) >= 0 else None,
         )
 
     def _place(
@@ -146,6 +164,5 @@ class _Index:
         self.array = np.zeros(size, dtype)
         self._tensor = torch.from_numpy(self.array)
 
-    def on(self, device: torch.device, count: int) -> torch.Tensor:
-        """The first of them."""
-        return self._tensor[:count].to(device)
+    def first(self, count: int) -> torch.Tensor:
+        return self._tensor[:count]

@@ -102,7 +102,7 @@ def _batch(decoder: Decoder, ids: Sequence[int], dtype: torch.dtype) -> Batch:
         first=True,
     )
     step = Step(number=1, works=[work], num_tokens=len(ids))
-    return Batcher(cache, _BLOCK, 1, blocks, len(ids)).build(step, _CPU)
+    return Batcher(cache, _BLOCK, 1, blocks, len(ids)).build(step)
 
 
 class _Truth:

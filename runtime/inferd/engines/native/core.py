@@ -15,7 +15,8 @@ from inferd.engines.base import AdapterNews, EngineSpec, Progress
 from inferd.engines.native.adapters.reading import read
 from inferd.engines.native.adapters.slots import Slots
 from inferd.engines.native.adapters.table import Adapters, Read
-from inferd.engines.native.batching import Batcher, KVCache, allocate_kv, touch
+from inferd.engines.native.batching import KVCache, allocate_kv, touch
+from inferd.engines.native.device_batching import SCRATCH_BLOCKS, batcher_for
 from inferd.engines.native.grammars import Grammars
 from inferd.engines.native.intake import Arrival, Intake, fail_of
 from inferd.engines.native.model import Model
@@ -91,7 +92,8 @@ class NativeCore:
         self._model = model
         self._config = config
         max_blocks = -(-config.max_model_len // config.block_size)
-        self._batcher = Batcher(
+        self._batcher = batcher_for(
+            model.device,
             self._allocate_kv(),
             config.block_size,
             config.max_batch_size,
@@ -227,8 +229,9 @@ class NativeCore:
 
     def _allocate_kv(self) -> KVCache:
         model, config = self._model, self._config
+        num_blocks = config.num_blocks + (SCRATCH_BLOCKS if model.device.type != "cpu" else 0)
         kv_cache = allocate_kv(
-            model.kv_specs, config.num_blocks, config.block_size, model.dtype, model.device
+            model.kv_specs, num_blocks, config.block_size, model.dtype, model.device
         )
         touch(kv_cache)
         return kv_cache

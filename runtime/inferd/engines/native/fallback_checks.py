@@ -10,7 +10,8 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from inferd.engines.native.batching import Batcher, allocate_kv
+from inferd.engines.native.batching import allocate_kv
+from inferd.engines.native.device_batching import SCRATCH_BLOCKS, batcher_for
 from inferd.engines.native.fallback_attention import LayerCall, forward_pass
 from inferd.engines.native.model import Model
 from inferd.errors import StartError
@@ -182,8 +183,9 @@ def _probe_logits(model: Model) -> list[torch.Tensor]:
     """The probes' logits, per probe [length, vocab]."""
     one, two = (tuple(probe.tolist()) for probe in probes(model.vocab_size))
     blocks = [-(-len(ids) // PROBE_BLOCK) for ids in (one, two)]
-    cache = allocate_kv(model.kv_specs, sum(blocks), PROBE_BLOCK, model.dtype, model.device)
-    batcher = Batcher(cache, PROBE_BLOCK, 2, max(blocks), len(one) + len(two))
+    num_blocks = sum(blocks) + SCRATCH_BLOCKS
+    cache = allocate_kv(model.kv_specs, num_blocks, PROBE_BLOCK, model.dtype, model.device)
+    batcher = batcher_for(model.device, cache, PROBE_BLOCK, 2, max(blocks), len(one) + len(two))
     # Backwards, so that no sequence's blocks are in order of position.
     table = tuple(reversed(range(sum(blocks))))
     head = Work("1", 0, 0, one[:PROBE_CHUNK], table[: blocks[0]], False, True)
@@ -193,7 +195,5 @@ def _probe_logits(model: Model) -> list[torch.Tensor]:
         Step(1, [head], len(head.tokens)),
         Step(2, [tail, other], len(tail.tokens) + len(other.tokens)),
     )
-    logits = torch.cat(
-        [model.logits(model.forward(batcher.build(step, model.device))) for step in steps]
-    )
+    logits = torch.cat([model.logits(model.forward(batcher.build(step))) for step in steps])
     return [logits[: len(one)], logits[len(one) :]]

@@ -13,9 +13,10 @@ from inferd.engines.base import EngineSpec, Progress
 from inferd.engines.native import memory
 from inferd.engines.native.adapters.base import EMBEDDING, HEAD
 from inferd.engines.native.architectures import parse_config, supports
-from inferd.engines.native.batching import Batcher, allocate_kv
+from inferd.engines.native.batching import allocate_kv
 from inferd.engines.native.decoder import DTYPES, load_decoder
 from inferd.engines.native.deterministic import prefer
+from inferd.engines.native.device_batching import SCRATCH_BLOCKS, batcher_for
 from inferd.engines.native.model import Model
 from inferd.engines.native.parameters import read_config, read_headers
 from inferd.engines.native.promise import check_promise
@@ -245,7 +246,8 @@ def warm_up(model: Model, num_tokens: int, batch_size: int, block_size: int) -> 
     batch_size = min(batch_size, num_tokens)
     size = max(1, min(num_tokens // batch_size, model.max_position))
     blocks = -(-size // block_size)
-    cache = allocate_kv(model.kv_specs, batch_size * blocks, block_size, model.dtype, model.device)
+    num_blocks = batch_size * blocks + SCRATCH_BLOCKS
+    cache = allocate_kv(model.kv_specs, num_blocks, block_size, model.dtype, model.device)
     works = [
         Work(
             request_id=str(row),
@@ -259,7 +261,7 @@ def warm_up(model: Model, num_tokens: int, batch_size: int, block_size: int) -> 
         for row in range(batch_size)
     ]
     step = Step(number=1, works=works, num_tokens=size * batch_size)
-    batcher = Batcher(cache, block_size, batch_size, blocks, step.num_tokens)
+    batcher = batcher_for(model.device, cache, block_size, batch_size, blocks, step.num_tokens)
     batch = batcher.build(step)
     last = batch.cu_seqlens_q[1:].long() - 1
     logits = model.logits(model.forward(batch)[last])
