@@ -166,20 +166,13 @@ class Runner:
 
     def _begin_masks(self, flight: Flight) -> None:
         """For those that sample under a grammar, and whose last token was not the end."""
-        constrained = [
-            (work, sequence)
-            for work, sequence in zip(flight.step.works, flight.sequences, strict=True)
-            if work.samples and sequence.constraint is not None
-        ]
-        self._masks.begin(
-            [
-                sequence.constraint
-                for work, sequence in constrained
-                if sequence.constraint is not None
-                and not sequence.stopped
-                and self.sequences.get(work.request_id) is sequence
-            ]
-        )
+        current, constraints = self.sequences.get, []
+        for work, sequence in zip(flight.step.works, flight.sequences, strict=True):
+            if sequence.constraint is None or not work.samples or sequence.stopped:
+                continue
+            if current(work.request_id) is sequence:
+                constraints.append(sequence.constraint)
+        self._masks.begin(constraints)
 
     def _recover(self) -> None:
         """After an exception: raises where the device is lost."""

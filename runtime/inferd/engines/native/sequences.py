@@ -57,6 +57,7 @@ class Sequence:
         self._bias_ids = np.array([token for token, _ in sampling.logit_bias], np.int64)
         self._bias = np.array([bias for _, bias in sampling.logit_bias], np.float32)
         self._stop_ids = np.array(sorted(set(sampling.stop_token_ids)), np.int64)
+        self.stopped = False  # by its last token; known of those under a grammar
         self._counts = TokenCounts(submit.prompt) if _penalizes(sampling) else None
         self._row = Row(_draw(sampling), _want(sampling))
         for token in submit.output:
@@ -67,6 +68,8 @@ class Sequence:
         self._count(token)
         if self.constraint is not None:
             self.constraint.append(token)
+            enough = self.num_output >= self.sampling.min_tokens
+            self.stopped = enough and token in self.sampling.stop_token_ids
 
     def _count(self, token: int) -> None:
         self.num_output += 1
