@@ -10,6 +10,7 @@ from inferd.engines.native.decoder_config import MoESpec
 from inferd.engines.native.stores import Experts, Weight
 from inferd_kernels.activation import Kind as Activation
 from inferd_kernels.activation import gated
+from inferd_kernels.grouped_linear import grouped_linear, grouped_sum
 from inferd_kernels.linear import linear
 from inferd_kernels.lora import LoraSegments
 
@@ -25,31 +26,26 @@ class SparseMLP:
     down: Experts
 
     def __call__(self, x: torch.Tensor, _segments: LoraSegments | None) -> torch.Tensor:
-        """[T, hidden] → [T, hidden]. No adapter changes experts.
+        """[T, hidden] → [T, hidden]. No adapter changes experts. Never waits for a GPU.
 
         A token's experts are summed in the order of their numbers, whoever shares its batch.
         """
-        weights, experts = self._route(x)
-        flat = experts.flatten()
-        order = flat.argsort(stable=True)
-        counts = flat.bincount(minlength=self.spec.num_experts).tolist()
-        tokens = order // self.spec.top_k
-        shares = weights.flatten()[order].unsqueeze(1)
-        out = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
-        start = 0
-        for expert, count in enumerate(counts):
-            if count:
-                rows = slice(start, start + count)
-                start += count
-                inner = gated(linear(x[tokens[rows]], self.gate_up[expert]), self.activation)
-                result = linear(inner, self.down[expert])
-                out.index_add_(0, tokens[rows], result.float() * shares[rows])
-        return out.to(x.dtype)
+        shares, experts = self._route(x)
+        chosen, order = experts.flatten().sort(stable=True)
+        groups, rows = self.spec.num_experts + 1, len(order)
+        numbers = torch.arange(max(groups, rows), device=x.device)
+        offsets = torch.searchsorted(chosen, numbers[:groups], out_int32=True)
+        places = torch.empty_like(order).scatter_(0, order, numbers[:rows])
+        inner = grouped_linear(x[order // self.spec.top_k], self.gate_up, offsets)
+        result = grouped_linear(gated(inner, self.activation), self.down, offsets)
+        return grouped_sum(result, places.view(experts.shape), shares)
 
     def _route(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Shares [T, top_k] float32 and experts [T, top_k] int64 of each token."""
+        """Shares [T, top_k] float32 and experts [T, top_k] int64 of each token, in ascending order
+        of the experts' numbers."""
         probabilities = linear(x, self.router).float().softmax(dim=-1)
         shares, experts = probabilities.topk(self.spec.top_k, dim=-1)
         if self.spec.normalize:
             shares = shares / shares.sum(dim=-1, keepdim=True)
-        return shares, experts
+        experts, ascending = experts.sort(dim=-1)
+        return shares.gather(1, ascending), experts
