@@ -7,7 +7,12 @@ import torch
 from inferd_kernels.attention import reference
 from inferd_kernels.dispatch import Op
 
-ATTENTION = Op("attention", reference.attention, cpu="inferd_kernels.attention.cpu")
+ATTENTION = Op(
+    "attention",
+    reference.attention,
+    cpu="inferd_kernels.attention.cpu",
+    gpu="inferd_kernels.attention.gpu",
+)
 
 
 def attention(

@@ -1,0 +1,202 @@
+"""`attention` in Triton: a kernel for sequences with one new row, one for those with several."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+import triton
+
+from inferd_kernels.attention.gpu_decode import combine, decode
+from inferd_kernels.attention.gpu_prefill import prefill
+
+# Not measured on a GPU yet: chosen by counting, and by what the compiler says of registers.
+SHORTEST = 128
+"""Positions that a program takes at least while decoding. Fewer would cost more in beginning, and
+in partial results (group / span of the KV's bytes, written and read), than they spread."""
+PROGRAMS_PER_SM = 8
+"""Two or three of a decode's programs run at a time on a multiprocessor: enough rounds that none
+waits long for the last, and few enough that beginning is little of each."""
+TILE_BYTES = 16 << 10
+"""Of keys, likewise of values, in a decode's tile: with three stages two programs fit into a
+multiprocessor's shared memory and have 128 KiB under way, some four times what hides the latency
+of its share of the bandwidth."""
+SPANS = 16  # partial results that are read together
+
+
+def attention(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    block_tables: torch.Tensor,
+    cu_seqlens_q: torch.Tensor,
+    seq_lens: torch.Tensor,
+    *,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    scale: float,
+    window: int = 0,
+    softcap: float = 0.0,
+) -> torch.Tensor:
+    assert k_cache.is_contiguous(), "a cache is contiguous"
+    assert v_cache.is_contiguous(), "a cache is contiguous"
+    if q.stride(2) != 1:
+        q = q.contiguous()
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    if not q.shape[0]:
+        return out
+    batch = (block_tables, cu_seqlens_q, seq_lens)
+    caches = (k_cache, v_cache)
+    factors = exponents(scale, softcap)
+    _decode(q, caches, batch, out, max_seqlen_q > 1, max_seqlen_k, window, factors)
+    if max_seqlen_q > 1:
+        _prefill(q, caches, batch, out, max_seqlen_q, window, factors)
+    return out
+
+
+def exponents(scale: float, softcap: float) -> tuple[float, float]:
+    """What products are multiplied by, and the bound of what they then become (0: none), so that
+    2 to the result is e to the score.
+
+    Uncapped, log2(e) * score. Capped, x with tanh(score / softcap) = (1 - 2^-x) / (1 + 2^-x).
+    """
+    if not softcap:
+        return scale * math.log2(math.e), 0.0
+    return 2 * scale / softcap * math.log2(math.e), softcap * math.log2(math.e)
+
+
+def decode_tokens(head_dim: int, itemsize: int) -> int:
+    """Positions in a tile of the decode kernel: as many as TILE_BYTES hold."""
+    fit = TILE_BYTES // (triton.next_power_of_2(max(head_dim, 16)) * itemsize)
+    return max(16, min(128, fit))
+
+
+def prefill_tile(head_dim: int, itemsize: int) -> tuple[int, int, int, int]:
+    """Rows, positions, warps and stages of the prefill kernel."""
+    dims = triton.next_power_of_2(max(head_dim, 16))
+    if itemsize == 4:  # no matrix units: what a model's numbers are checked with
+        return 32, 32 if dims <= 128 else 16, 4, 1
+    if dims > 256:
+        return 64, 32, 8, 2
+    return (128, 64, 8, 3) if dims <= 128 else (128, 32, 8, 2)
+
+
+def _decode(
+    q: torch.Tensor,
+    caches: tuple[torch.Tensor, torch.Tensor],
+    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    out: torch.Tensor,
+    mixed: bool,
+    max_seqlen_k: int,
+    window: int,
+    factors: tuple[float, float],
+) -> None:
+    """The rows of sequences that have one."""
+    _, block_size, kv_heads, head_dim = caches[0].shape
+    heads, tables, count = q.shape[1], batch[0], len(batch[2])
+    tokens = decode_tokens(head_dim, q.element_size())
+    shortest = max(tokens, SHORTEST)
+    items = max(1, _multiprocessors(q.device) * PROGRAMS_PER_SM // kv_heads)
+    longest = min(window, max_seqlen_k) if window else max_seqlen_k
+    programs = count * -(-longest // shortest)
+    split = programs > count
+    programs = min(programs, items + count)
+    dims = triton.next_power_of_2(max(head_dim, 16))
+    scratch = programs if split else 0
+    partial = torch.empty(scratch, heads, head_dim, dtype=torch.float32, device=q.device)
+    logs = torch.empty(scratch, heads, dtype=torch.float32, device=q.device)
+    same = dict(
+        HEAD_DIM=head_dim,
+        DIMS=dims,
+        TOKENS=tokens,
+        SHORTEST=shortest,
+        MIXED=mixed,
+        WINDOWED=window > 0,
+    )
+    decode[(kv_heads, programs)](
+        q,
+        *caches,
+        *batch,
+        out,
+        partial,
+        logs,
+        q.stride(0),
+        q.stride(1),
+        tables.stride(0),
+        count,
+        items,
+        window,
+        *factors,
+        GROUP=heads // kv_heads,
+        KV_HEADS=kv_heads,
+        BLOCK_SIZE=block_size,
+        ROWS=max(16, triton.next_power_of_2(heads // kv_heads)),
+        CAPPED=factors[1] > 0,
+        num_warps=4,
+        num_stages=3,
+        **same,
+    )
+    if split:
+        combine[(heads, count)](
+            *batch[1:],
+            out,
+            partial,
+            logs,
+            count,
+            items,
+            window,
+            HEADS=heads,
+            SPANS=SPANS,
+            num_warps=2,
+            **same,
+        )
+
+
+def _prefill(
+    q: torch.Tensor,
+    caches: tuple[torch.Tensor, torch.Tensor],
+    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    out: torch.Tensor,
+    max_seqlen_q: int,
+    window: int,
+    factors: tuple[float, float],
+) -> None:
+    """The rows of sequences that have more than one."""
+    _, block_size, kv_heads, head_dim = caches[0].shape
+    group = q.shape[1] // kv_heads
+    rows, tokens, warps, stages = prefill_tile(head_dim, q.element_size())
+    prefill[(-(-max_seqlen_q * group // rows), kv_heads, len(batch[2]))](
+        q,
+        *caches,
+        *batch,
+        out,
+        q.stride(0),
+        q.stride(1),
+        batch[0].stride(0),
+        2,
+        window,
+        *factors,
+        GROUP=group,
+        KV_HEADS=kv_heads,
+        HEAD_DIM=head_dim,
+        BLOCK_SIZE=block_size,
+        ROWS=rows,
+        DIMS=triton.next_power_of_2(max(head_dim, 16)),
+        TOKENS=tokens,
+        WINDOWED=window > 0,
+        CAPPED=factors[1] > 0,
+        num_warps=warps,
+        num_stages=stages,
+    )
+
+
+@cache
+def _multiprocessors(device: torch.device) -> int:
+    """An H100's or H200's 132, where there is no GPU."""
+    if device.type != "cuda":
+        return 132
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+IMPLEMENTATIONS = {"attention": attention}
