@@ -90,6 +90,10 @@ class Core(Protocol):
     def step(self) -> list[Event]:
         """One turn: at most one forward pass. A fault inside fails the requests it hit."""
 
+    def rest(self) -> bool:
+        """One piece of work that makes later steps faster and that can wait until nothing runs.
+        Returns whether there is more; a command that comes meanwhile waits for one piece only."""
+
     def load_adapter(self, load: LoadAdapter) -> None:
         """Begin to read and check a generation beside the steps; `adapter_news` tells
         what came of it. Requests for it may be submitted at once: they wait for it."""

@@ -133,6 +133,9 @@ class EchoCore:
             events += new
         return events
 
+    def rest(self) -> bool:
+        return False
+
     def load_adapter(self, load: LoadAdapter) -> None:
         self._adapters.load(load)
 

@@ -24,38 +24,64 @@ _log = logging.getLogger("inferd.engines.loop")
 Receive = Callable[[float | None], Collection[Command]]
 """All commands that wait. Where there is none, it waits for one: so many seconds, or for ever."""
 
+REST_S = 0.05
+"""Idle for so long, the core does what can wait: whoever asks again at once need not wait for it."""
+
 QUIET_S = 1.0
-"""Idle for so long, the core checks its invariants: a request that comes sooner need not wait."""
+"""Idle for so long after that, it checks its invariants."""
 
 
 def run(core: Core, receive: Receive, send: Callable[[list[Message]], None]) -> None:
     """Turn until `Stop` arrives. One `send` per turn, with all that the turn produced.
 
-    What escapes from `core.step`, `core.check`, `core.sleep` or `core.wake` escapes from here: the
-    core is then unfit to go on. What escapes from `core.submit` fails that request alone, and what
+    What escapes from `core.step`, `core.rest`, `core.check`, `core.sleep` or `core.wake` escapes from
+    here: the core is then unfit to go on. What escapes from `core.submit` fails that request alone, and what
     escapes from `core.load_adapter` that adapter.
     """
-    checked = True
+    quiet = _Quiet(core)
     adapters = False  # whether there may be news of any
     while True:
         messages: list[Message] = []
-        commands = receive(0.0 if core.busy else None if checked else QUIET_S)
+        commands = receive(0.0 if core.busy else quiet.wait)
         for command in commands:
             if isinstance(command, Stop):
                 return
             messages += _obey(core, command)
-            checked &= isinstance(command, GetStats)
-            checked |= isinstance(command, Sleep)
+            quiet.note(command)
             adapters |= isinstance(command, LoadAdapter)
         if core.busy:
             messages += core.step()
-        elif not (checked or commands):
-            core.check()
-            checked = True
+        elif not commands:
+            quiet.pass_by()
         if adapters:
             messages += core.adapter_news()
         if messages:
             send(messages)
+
+
+class _Quiet:
+    """What an idle core does: first what can wait, then its checks; then nothing, until it is told
+    something that may have changed it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._rested = self._checked = True
+        self.wait: float | None = None
+        """Seconds without a command, after which it is time to `pass_by`."""
+
+    def note(self, command: Command) -> None:
+        if not isinstance(command, GetStats):
+            self._rested = self._checked = isinstance(command, Sleep)  # checked before it slept
+            self.wait = None if self._rested else REST_S
+
+    def pass_by(self) -> None:
+        """Nothing came for so long."""
+        if not self._rested:
+            self._rested = not self._core.rest()
+            self.wait = QUIET_S if self._rested else 0.0
+        elif not self._checked:
+            self._core.check()
+            self._checked, self.wait = True, None
 
 
 def _obey(core: Core, command: Command) -> Iterable[Message]:

@@ -166,6 +166,9 @@ class NativeCore:
                 self._scheduler.forget_adapter(adapter)  # it is not there
         return messages
 
+    def rest(self) -> bool:
+        return False
+
     def load_adapter(self, load: LoadAdapter) -> None:
         self._adapters.load(load)
 

@@ -20,7 +20,7 @@ from inferd_kernels.kv_write import kv_write
 from inferd_kernels.linear import linear
 from inferd_kernels.lora import LoraModule, LoraSegments, lora
 from inferd_kernels.rmsnorm import add_rmsnorm, rmsnorm
-from inferd_kernels.rope import rope
+from inferd_kernels.rope import rope_kv_write
 
 Cache = tuple[torch.Tensor, torch.Tensor]
 
@@ -45,9 +45,11 @@ class Attention:
         """[T, hidden] → [T, hidden]; writes the new tokens' KV."""
         config = self.config
         q, k, v = self._project(x, batch.segments)
-        if self.rope is not None:
-            rope(q, k, batch.positions, self.rope.cos, self.rope.sin)
-        kv_write(k, v, *cache, batch.slot_mapping)
+        if self.rope is None:
+            kv_write(k, v, *cache, batch.slot_mapping)
+        else:
+            cos, sin = self.rope.cos, self.rope.sin
+            rope_kv_write(q, k, v, batch.positions, cos, sin, *cache, batch.slot_mapping)
         out = attention(
             q,
             *cache,
