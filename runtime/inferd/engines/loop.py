@@ -25,7 +25,7 @@ Receive = Callable[[float | None], Collection[Command]]
 """All commands that wait. Where there is none, it waits for one: so many seconds, or for ever."""
 
 REST_S = 0.05
-"""Idle for so long, the core does what can wait: whoever asks again at once need not wait for it."""
+"""Idle for so long, the core does what can wait: who asks again at once need not wait for it."""
 
 QUIET_S = 1.0
 """Idle for so long after that, it checks its invariants."""
@@ -34,9 +34,9 @@ QUIET_S = 1.0
 def run(core: Core, receive: Receive, send: Callable[[list[Message]], None]) -> None:
     """Turn until `Stop` arrives. One `send` per turn, with all that the turn produced.
 
-    What escapes from `core.step`, `core.rest`, `core.check`, `core.sleep` or `core.wake` escapes from
-    here: the core is then unfit to go on. What escapes from `core.submit` fails that request alone, and what
-    escapes from `core.load_adapter` that adapter.
+    What escapes from `core.step`, `core.rest`, `core.check`, `core.sleep` or `core.wake` escapes
+    from here: the core is then unfit to go on. What escapes from `core.submit` fails that request
+    alone, and what escapes from `core.load_adapter` that adapter.
     """
     quiet = _Quiet(core)
     adapters = False  # whether there may be news of any
