@@ -12,6 +12,7 @@ from msgspec.structs import replace as changed
 
 from benchmarks.verify_numbers.drive import Transcript, drive
 from inferd.engines.native.core import NativeCore
+from inferd.engines.native.grammars import Grammars
 from inferd.engines.native.model import Model
 from inferd.messages import Sampling, Submit
 from inferd_kernels.cpu.library import library, set_threads
@@ -20,7 +21,9 @@ from inferd_scheduler import SchedulerConfig
 OUTPUT = 9  # tokens generated per request
 
 
-def make(model: Model, limit: int, **changes: Any) -> NativeCore:
+def make(
+    model: Model, limit: int, *, grammars: Grammars | None = None, **changes: Any
+) -> NativeCore:
     """An engine with room for everything, but for the `changes`."""
     config = SchedulerConfig(
         max_batch_size=40,
@@ -30,7 +33,7 @@ def make(model: Model, limit: int, **changes: Any) -> NativeCore:
         max_model_len=limit,
         max_adapters=0,
     )
-    return NativeCore(model, replace(config, **changes))
+    return NativeCore(model, replace(config, **changes), grammars=grammars)
 
 
 def requests(vocab_size: int, limit: int, count: int, *, scored: bool = True) -> list[Submit]:

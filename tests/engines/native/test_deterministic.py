@@ -18,7 +18,6 @@ from inferd.engines.native.decoder import Decoder, load_decoder
 from inferd.engines.native.grammars import Grammars
 from inferd.engines.native.vocabulary import Vocabulary
 from inferd.messages import AdapterInfo, LoadAdapter, Sampling, Submit
-from inferd_scheduler import SchedulerConfig
 from tests.engines.native import tiny
 from tests.engines.native.adapters import made
 from tests.engines.native.same_bits import alone, bits, differing, make, renamed, requests, threads
@@ -182,16 +181,8 @@ def test_grammars_change_nothing(tmp_path: Path) -> None:
 
 
 def under_grammars(model: Decoder, **changes: int) -> NativeCore:
-    settings = {
-        "max_batch_size": 40,
-        "max_batch_tokens": 4096,
-        "num_blocks": 1400,
-        "block_size": 4,
-        "max_model_len": LIMIT,
-        "max_adapters": 0,
-    }
     vocabulary = Vocabulary(lambda: (tokenizer_json(), {END}), tiny.VOCAB)
-    return NativeCore(model, SchedulerConfig(**settings | changes), grammars=Grammars(vocabulary))
+    return make(model, LIMIT, grammars=Grammars(vocabulary), **changes)
 
 
 def test_a_difference_would_be_seen(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_an_engine_tells_what_it_promised(tmp_path: Path) -> None:
 
 def test_it_is_refused_without_the_compiled_kernels(tmp_path: Path) -> None:
     folder = tiny.write_checkpoint("llama", tmp_path)
-    with pytest.raises(StartError, match="^--deterministic cannot be kept") as refused:
+    with pytest.raises(StartError, match=r"^--deterministic cannot be kept") as refused:
         create(spec(folder, cpu_kernels=False), ignore)
     assert refused.value.code == "unsupported"
     assert "inferd check" in refused.value.hint
