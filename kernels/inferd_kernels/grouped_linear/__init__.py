@@ -8,8 +8,9 @@ from inferd_kernels.dispatch import Op
 from inferd_kernels.grouped_linear import reference
 from inferd_kernels.linear import PackedWeight
 
-GROUPED_LINEAR = Op("grouped_linear", reference.grouped_linear)
-GROUPED_SUM = Op("grouped_sum", reference.grouped_sum)
+_GPU = "inferd_kernels.grouped_linear.gpu"
+GROUPED_LINEAR = Op("grouped_linear", reference.grouped_linear, gpu=_GPU)
+GROUPED_SUM = Op("grouped_sum", reference.grouped_sum, gpu=_GPU)
 
 
 def grouped_linear(

@@ -27,8 +27,13 @@ from inferd_kernels.linear.weight import PackedWeight
 
 __all__ = ["LINEAR", "LINEAR_F32", "Int8Weight", "PackedWeight", "linear", "linear_f32"]
 
-LINEAR = Op("linear", reference.linear, cpu="inferd_kernels.linear.cpu")
-LINEAR_F32 = Op("linear_f32", reference.linear_f32, cpu="inferd_kernels.linear.cpu")
+_MODULES = {
+    "cpu": "inferd_kernels.linear.cpu",
+    "gpu": "inferd_kernels.linear.gpu",
+    "gpu_invariant": "inferd_kernels.linear.gpu_invariant",
+}
+LINEAR = Op("linear", reference.linear, **_MODULES)
+LINEAR_F32 = Op("linear_f32", reference.linear_f32, **_MODULES)
 
 
 def linear(
