@@ -26,8 +26,9 @@ __all__ = [
     "segments",
 ]
 
-LORA = Op("lora", reference.lora, cpu="inferd_kernels.lora.cpu")
-LORA_EMBEDDING = Op("lora_embedding", reference.lora_embedding, cpu="inferd_kernels.lora.cpu")
+_MODULES = {"cpu": "inferd_kernels.lora.cpu", "gpu": "inferd_kernels.lora.gpu"}
+LORA = Op("lora", reference.lora, **_MODULES)
+LORA_EMBEDDING = Op("lora_embedding", reference.lora_embedding, **_MODULES)
 
 
 def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSegments) -> None:

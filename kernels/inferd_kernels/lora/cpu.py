@@ -14,7 +14,7 @@ import torch
 
 from inferd_kernels.cpu.library import DTYPES, Args, operation
 from inferd_kernels.lora.module import LoraModule, LoraWeights
-from inferd_kernels.lora.segments import LoraSegments, Segment
+from inferd_kernels.lora.segments import LoraSegments, Segment, grouped
 
 
 class LoraPartArgs(ctypes.Structure):
@@ -130,10 +130,10 @@ class Batch:
 
     def __init__(self, segments: Sequence[Segment]) -> None:
         rows = [_rows(segment) for segment in segments]
-        self._rows = np.concatenate(rows).astype(np.int32)
+        self._rows = np.concatenate([np.empty(0, np.int32), *rows]).astype(np.int32)
         self._starts = np.cumsum([0, *map(len, rows)], dtype=np.int32)
         self._slots = np.fromiter((segment.slot for segment in segments), np.int32, len(segments))
-        self.num_slots = max(segment.slot for segment in segments) + 1
+        self.num_slots = max((segment.slot for segment in segments), default=-1) + 1
         self.args = LoraBatch(
             rows=self._rows.ctypes.data,
             starts=self._starts.ctypes.data,
@@ -208,7 +208,7 @@ def slots_of(module: LoraModule) -> Slots:
 def batch_of(segments: LoraSegments) -> Batch:
     """The segments for C."""
     if not isinstance(segments.prepared, Batch):
-        segments.prepared = Batch(segments.each)
+        segments.prepared = Batch(grouped(segments))
     return segments.prepared
 
 

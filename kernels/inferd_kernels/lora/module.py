@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+MAX_PARTS = 3  # q, k and v
+MAX_RANK = 256
+
 
 @dataclass(frozen=True, slots=True)
 class LoraPart:
@@ -48,8 +51,13 @@ class LoraModule:
     """One layer's adapters: slot → weights, None where the slot is empty or leaves it alone.
 
     Its owner fills and empties slots between steps, on the device that the layer runs on.
-    `prepared` is what an implementation made of them, and looks after when they change.
+    `prepared` is what an implementation made of them, and looks after when they change; where steps
+    are replayed and do not come by, the owner says so (`Tables`).
+
+    Args:
+        max_rank: of any part that will ever come; a GPU's buffers are made for it.
     """
 
     slots: list[LoraWeights | None] = field(default_factory=list)
+    max_rank: int = MAX_RANK
     prepared: object = field(default=None, compare=False, repr=False)

@@ -6,11 +6,11 @@ import torch
 
 from inferd_kernels.linear.reference import linear_f32
 from inferd_kernels.lora.module import LoraModule, LoraWeights
-from inferd_kernels.lora.segments import LoraSegments
+from inferd_kernels.lora.segments import LoraSegments, grouped
 
 
 def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSegments) -> None:
-    for segment in segments.each:
+    for segment in grouped(segments):
         weights = module.slots[segment.slot]
         if weights is not None:
             _add(y, segment.rows, linear_f32(x[segment.rows], weights.a), weights)
@@ -19,7 +19,7 @@ def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSeg
 def lora_embedding(
     y: torch.Tensor, ids: torch.Tensor, module: LoraModule, segments: LoraSegments
 ) -> None:
-    for segment in segments.each:
+    for segment in grouped(segments):
         weights = module.slots[segment.slot]
         if weights is not None:
             _add(y, segment.rows, weights.a[:, ids[segment.rows]].t().float(), weights)

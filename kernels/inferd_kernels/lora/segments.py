@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 
@@ -20,13 +21,14 @@ class Segment:
 class LoraSegments:
     """The slots that a step uses, each once and in ascending order. Falsy: no adapter at all.
 
-    `prepared` is what an implementation made of them; the segments never change.
+    Said by `each` or by `row_slots`. `prepared` is what an implementation made of them, once per
+    step: a step has segments of its own, even where it fills the same `row_slots` anew.
     """
 
     each: tuple[Segment, ...] = ()
     row_slots: torch.Tensor | None = None
-    """[T] int32 on the device, each row's slot, -1: none; as `each` says. Kernels that read it are
-    launched alike in every step, so that a graph of launches may hold them."""
+    """[T] int32 on the device, each row's slot, -1: none. Kernels that read it are launched alike
+    in every step, so that a graph of launches may hold them."""
     prepared: object = field(default=None, compare=False, repr=False)
 
     def __bool__(self) -> bool:
@@ -37,13 +39,15 @@ NO_SEGMENTS = LoraSegments()
 
 
 def segments(slots: Sequence[int], lengths: Sequence[int], device: torch.device) -> LoraSegments:
-    """Group a flat batch's rows by slot, once per step.
+    """Which of a flat batch's rows use which slot, once per step; on a GPU without waiting for it.
 
     Args:
         slots: each sequence's slot; -1: none.
         lengths: each sequence's rows (≥ 0), in the same order.
         device: where `lora` will run.
     """
+    if device.type == "cuda":
+        return _on_gpu(slots, lengths, device)
     spans: dict[int, list[tuple[int, int]]] = {}
     row = 0
     for slot, length in zip(slots, lengths, strict=True):
@@ -53,6 +57,24 @@ def segments(slots: Sequence[int], lengths: Sequence[int], device: torch.device)
     if not spans:
         return NO_SEGMENTS
     return LoraSegments(tuple(Segment(slot, _rows(spans[slot], device)) for slot in sorted(spans)))
+
+
+def _on_gpu(
+    slots: Sequence[int], lengths: Sequence[int], device: torch.device
+) -> LoraSegments:
+    """Their `row_slots`, from page-locked memory."""
+    rows = torch.from_numpy(np.repeat(np.asarray(slots, np.int32), lengths))
+    if not (rows >= 0).any():
+        return NO_SEGMENTS
+    return LoraSegments(row_slots=rows.pin_memory().to(device, non_blocking=True))
+
+
+def grouped(step: LoraSegments) -> tuple[Segment, ...]:
+    """`each`, made from `row_slots` where there is nothing else; that waits for the device."""
+    if step.each or step.row_slots is None:
+        return step.each
+    used = [slot for slot in step.row_slots.unique().tolist() if slot >= 0]
+    return tuple(Segment(slot, (step.row_slots == slot).nonzero()[:, 0]) for slot in used)
 
 
 def _extend(spans: list[tuple[int, int]], begin: int, end: int) -> None:

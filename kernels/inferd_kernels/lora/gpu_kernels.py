@@ -1,0 +1,276 @@
+"""The kernels of `lora` in Triton.
+
+Rows are ordered by slot, once per step, into tiles of one slot each. `shrink` multiplies a tile by
+the slot's first factors, `expand` by the second. Which slot, ranks, columns and addresses it is, a
+launch reads from device memory: nothing is compiled anew, or launched otherwise, for another
+adapter.
+
+A row's bits depend on nothing but that row and its adapter: the input is cut at fixed places, the
+pieces' sums are added in order, and products run along it alike whatever else is in the tile. For
+that, all tiles must use the same instruction: Hopper's own takes over where four warps share 64
+rows, so no tile is so.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from inferd_kernels.lora import gpu_tables
+
+A = tl.constexpr(gpu_tables.A)
+RANK = tl.constexpr(gpu_tables.RANK)
+KIND = tl.constexpr(gpu_tables.KIND)
+INPUTS = tl.constexpr(gpu_tables.INPUTS)
+HEADER = tl.constexpr(gpu_tables.HEADER)
+B = tl.constexpr(gpu_tables.B)
+BEGIN = tl.constexpr(gpu_tables.BEGIN)
+SPAN = tl.constexpr(gpu_tables.SPAN)
+B_KIND = tl.constexpr(gpu_tables.B_KIND)
+OFFSET = tl.constexpr(gpu_tables.OFFSET)
+WIDTH = tl.constexpr(gpu_tables.WIDTH)
+B_RANK = tl.constexpr(gpu_tables.B_RANK)
+FIELDS = tl.constexpr(gpu_tables.FIELDS)
+PARTS = tl.constexpr(gpu_tables.MAX_PARTS)
+ALIGN = tl.constexpr(gpu_tables.ALIGN)
+FLOAT32 = tl.constexpr(gpu_tables.KINDS[torch.float32])
+BFLOAT16 = tl.constexpr(gpu_tables.KINDS[torch.bfloat16])
+
+
+@triton.jit(do_not_specialize=["count"])
+def order(
+    row_slots,  # [count] int32
+    rows,  # [tiles * TILE] int32, out: a tile's rows, -1 where it has fewer
+    tile_slots,  # [tiles] int32, out: -1: an unused tile
+    count,
+    num_slots,
+    SLOTS: tl.constexpr,  # num_slots or more
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """A program for each tile finds its slot and rows. Those of slots that there are not are
+    nobody's."""
+    tile = tl.program_id(0)
+    each = tl.arange(0, SLOTS)
+    block = tl.arange(0, BLOCK)
+    counts = tl.zeros([SLOTS], tl.int32)
+    for begin in range(0, count, BLOCK):
+        slots = tl.load(row_slots + begin + block, begin + block < count, -1)
+        counts += tl.sum((slots[:, None] == each[None, :]).to(tl.int32), 0)
+    counts = tl.where(each < num_slots, counts, 0)
+    tiles = (counts + (TILE - 1)) // TILE
+    ends = tl.cumsum(tiles, 0)
+    slot = tl.sum((ends <= tile).to(tl.int32), 0)  # SLOTS: behind them all
+    own = each == slot
+    skipped = (tile - tl.sum(tl.where(own, ends - tiles, 0), 0)) * TILE
+    left = tl.sum(tl.where(own, counts, 0), 0) - skipped
+    used = slot < SLOTS
+    tl.store(tile_slots + tile, tl.where(used, slot, -1))
+    place = tl.arange(0, TILE)
+    tl.store(rows + tile * TILE + place, place * 0 - 1, place >= tl.where(used, left, 0))
+    if used:
+        seen = -skipped
+        for begin in range(0, count, BLOCK):
+            slots = tl.load(row_slots + begin + block, begin + block < count, -1)
+            mine = (slots == slot).to(tl.int32)
+            place = seen + tl.cumsum(mine, 0) - mine
+            here = (mine > 0) & (place >= 0) & (place < TILE)
+            tl.store(rows + tile * TILE + place, begin + block, here)
+            seen += tl.sum(mine, 0)
+
+
+@triton.jit(do_not_specialize=["piece_stride", "num_pieces", "pieces_each"])
+def shrink(
+    x,  # [T, size]
+    low,  # [pieces, T, low_stride] float32, out
+    rows,
+    tile_slots,
+    table,
+    table_stride,
+    x_stride,
+    low_stride,
+    piece_stride,
+    size,
+    piece,  # columns of x in a piece, a multiple of BLOCK
+    num_pieces,
+    pieces_each,  # what a program adds up
+    TILE: tl.constexpr,
+    RANKS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Programs: tiles, groups of ranks that take turns, groups of pieces."""
+    tile = tl.program_id(0)
+    slot = tl.load(tile_slots + tile)
+    if slot >= 0:
+        entry = table + slot.to(tl.int64) * table_stride
+        rank = tl.load(entry + RANK).to(tl.int32)
+        a = _floats(tl.load(entry + A), x.dtype.element_ty)
+        own = tl.load(rows + tile * TILE + tl.arange(0, TILE)).to(tl.int64)
+        inside = (own >= 0)[:, None]
+        source = x + own[:, None] * x_stride
+        goal = low + tl.program_id(2).to(tl.int64) * piece_stride + own[:, None] * low_stride
+        first = tl.program_id(2) * pieces_each
+        last = tl.minimum(first + pieces_each, num_pieces)
+        for begin in range(tl.program_id(1) * RANKS, rank, tl.num_programs(1) * RANKS):
+            ranks = begin + tl.arange(0, RANKS)
+            factors = a + ranks.to(tl.int64)[:, None] * size
+            total = tl.zeros([TILE, RANKS], tl.float32)
+            for index in range(first, last):
+                part = tl.zeros([TILE, RANKS], tl.float32)
+                for column in range(index * piece, tl.minimum((index + 1) * piece, size), BLOCK):
+                    at = (column + tl.arange(0, BLOCK))[None, :]
+                    left = tl.load(source + at, inside & (at < size), 0.0)
+                    right = tl.load(factors + at, (ranks < rank)[:, None] & (at < size), 0.0)
+                    part = tl.dot(left, tl.trans(right), part, input_precision=PRECISION)
+                total += part
+            tl.store(goal + ranks[None, :], total, inside & (ranks < rank)[None, :])
+
+
+@triton.jit
+def look_up(
+    ids,  # [T] integers
+    low,  # [T, low_stride] float32, out
+    rows,
+    tile_slots,
+    table,
+    table_stride,
+    low_stride,
+    TILE: tl.constexpr,
+    RANKS: tl.constexpr,
+):
+    """What `shrink` is for an embedding: a column of a for each row. Programs: tiles."""
+    tile = tl.program_id(0)
+    slot = tl.load(tile_slots + tile)
+    if slot >= 0:
+        entry = table + slot.to(tl.int64) * table_stride
+        rank = tl.load(entry + RANK).to(tl.int32)
+        kind = tl.load(entry + KIND)
+        vocab = tl.load(entry + INPUTS)
+        a = tl.load(entry + A)
+        own = tl.load(rows + tile * TILE + tl.arange(0, TILE)).to(tl.int64)
+        token = tl.load(ids + own, own >= 0, 0).to(tl.int64)
+        for begin in range(0, rank, RANKS):
+            ranks = begin + tl.arange(0, RANKS)
+            inside = (own >= 0)[:, None] & (ranks < rank)[None, :]
+            at = ranks.to(tl.int64)[None, :] * vocab + token[:, None]
+            value = _load(a, kind, at, inside)
+            tl.store(low + own[:, None] * low_stride + ranks[None, :], value, inside)
+
+
+@triton.jit(do_not_specialize=["piece_stride", "num_pieces"])
+def expand(
+    y,  # [T, width], changed in place
+    low,  # [pieces, T, low_stride] float32
+    rows,
+    tile_slots,
+    table,
+    table_stride,
+    y_stride,
+    low_stride,
+    piece_stride,
+    width,
+    num_pieces,
+    TILE: tl.constexpr,
+    SHARES: tl.constexpr,  # programs that share a tile's rows
+    PIECES: tl.constexpr,  # num_pieces or more
+    RANKS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Programs: shares of tiles, and columns of parts, which no two parts share."""
+    tile = tl.program_id(0) // SHARES
+    slot = tl.load(tile_slots + tile)
+    if slot >= 0:
+        entry = table + slot.to(tl.int64) * table_stride
+        column = tl.program_id(1)
+        part = tl.full([], -1, tl.int32)
+        before = tl.zeros([], tl.int32)  # ranks of the parts in front of it
+        first = tl.zeros([], tl.int32)
+        for each in tl.static_range(PARTS):
+            fields = entry + (HEADER + each * FIELDS)
+            span = tl.load(fields + SPAN).to(tl.int32)
+            rank = tl.load(fields + B_RANK).to(tl.int32)
+            blocks = (span + (COLUMNS - 1)) // COLUMNS
+            here = (part < 0) & (column >= first) & (column < first + blocks)
+            before += tl.where((part < 0) & (here == 0), rank, 0)
+            part = tl.where(here, each, part)
+            first += tl.where(part < 0, blocks, 0)
+        if part >= 0:
+            share = tl.program_id(0) * (TILE // SHARES) + tl.arange(0, TILE // SHARES)
+            own = tl.load(rows + share).to(tl.int64)
+            _add_columns(
+                y + own[:, None] * y_stride,
+                low + own[:, None] * low_stride + before,
+                own >= 0,
+                entry + HEADER + part * FIELDS,
+                (column - first) * COLUMNS + tl.arange(0, COLUMNS),
+                piece_stride,
+                width,
+                num_pieces,
+                PIECES,
+                RANKS,
+                PRECISION,
+            )
+
+
+@triton.jit
+def _add_columns(
+    y,
+    low,
+    inside,
+    fields,
+    local,  # columns from where b's rows begin
+    piece_stride,
+    width,
+    num_pieces,
+    PIECES: tl.constexpr,
+    RANKS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    begin = tl.multiple_of(tl.load(fields + BEGIN), ALIGN)
+    span = tl.multiple_of(tl.load(fields + SPAN), ALIGN)
+    offset = tl.load(fields + OFFSET)
+    end = offset + tl.load(fields + WIDTH)
+    rank = tl.load(fields + B_RANK).to(tl.int32)
+    kind = tl.load(fields + B_KIND)
+    b = tl.load(fields + B)
+    columns = begin + local
+    wide = (local < span) & (columns < width)
+    place = y + columns[None, :]
+    value = tl.load(place, inside[:, None] & wide[None, :], 0.0)
+    delta = tl.zeros([y.shape[0], local.shape[0]], tl.float32)
+    for first in range(0, rank, RANKS):
+        ranks = first + tl.arange(0, RANKS)
+        lows = tl.zeros([y.shape[0], RANKS], tl.float32)
+        for index in tl.static_range(PIECES):
+            source = low + index * piece_stride + ranks[None, :]
+            known = ranks < tl.where(num_pieces > index, rank, 0)
+            lows += tl.load(source, inside[:, None] & known[None, :], 0.0)
+        at = ranks.to(tl.int64)[:, None] * span + local[None, :]
+        factors = _load(b, kind, at, (ranks < rank)[:, None] & (local < span)[None, :])
+        delta = tl.dot(lows, factors, delta, input_precision=PRECISION)
+    after = (value.to(tl.float32) + delta).to(value.dtype)
+    if (begin == offset) & (begin + span == end):
+        tl.store(place, after, inside[:, None] & wide[None, :])
+    else:  # b's rows reach into columns of another part
+        exact = (columns >= offset) & (columns < end)
+        tl.store(place, after, inside[:, None] & exact[None, :])
+
+
+@triton.jit
+def _floats(address, DTYPE: tl.constexpr):
+    return tl.multiple_of(address.to(tl.pointer_type(DTYPE)), 16)
+
+
+@triton.jit
+def _load(address, kind, at, mask):
+    """As float32."""
+    if kind == FLOAT32:
+        value = tl.load(_floats(address, tl.float32) + at, mask, 0.0)
+    elif kind == BFLOAT16:
+        value = tl.load(_floats(address, tl.bfloat16) + at, mask, 0.0).to(tl.float32)
+    else:
+        value = tl.load(_floats(address, tl.float16) + at, mask, 0.0).to(tl.float32)
+    return value
