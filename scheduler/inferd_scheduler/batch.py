@@ -19,7 +19,8 @@ class Batch:
 
     `decoding` have one pending token and take part in every step; `filling` have more, or were
     just admitted. `hungry` are decoding, but their block tables are full: before the next step
-    they must grow or go (those that went are still listed, in another state).
+    they must grow or go (those that went are still listed, in another state). Who moves is said
+    when a step is committed; a step that is planned before that looks ahead.
     """
 
     def __init__(self, size: int) -> None:
@@ -57,10 +58,16 @@ class Batch:
 
     def due(self, number: int) -> list[Request]:
         """The sequences that step `number` brought to where something must be decided."""
-        due = [request for request in self._calendar.pop(number, ()) if request.due == number]
+        due = self.soon_due(number)
+        self._calendar.pop(number, None)
         for request in due:
             request.due = 0
         return due
+
+    def soon_due(self, number: int) -> list[Request]:
+        """The sequences that step `number`, in flight, will bring there. They may be watched for
+        a later one, if it was decided."""
+        return [request for request in self._calendar.get(number, ()) if request.due == number]
 
     def remove(self, request: Request) -> None:
         """Take `request` out of all further steps; its row stays its own until `free_row`."""
@@ -73,7 +80,8 @@ class Batch:
         request.row = -1
 
     def check(self, last: int, departed: list[Request]) -> None:
-        """Rows are used once; what is decoding is either hungry or due after step `last`.
+        """Rows are used once; what is decoding is either hungry or due after step `last`, which
+        was committed last.
 
         `departed` are sequences that were removed but still have their rows.
         """
@@ -81,10 +89,13 @@ class Batch:
         rows = [request.row for request in [*self, *departed]]
         assert sorted(rows + self._free_rows) == list(range(self.size))
         assert all(request.state is State.RUNNING for request in self)
-        assert all(request.due == 0 for request in self.filling.values())
+        for request in self.filling.values():
+            assert 0 <= request.ahead <= request.pending
+            assert request.due == 0 or request.ahead == request.pending
         assert all(number > last for number in self._calendar)
         for request in self.decoding.values():
             assert request.pending == 1
+            assert request.ahead == 0
             if request.due:
                 assert request in self._calendar[request.due]
                 assert request.total + request.due - last <= request.limit

@@ -48,6 +48,10 @@ class KVCache:
         """How many more tokens can be computed before the block table is full."""
         return len(request.block_table) * self.block_size - request.computed
 
+    def full(self, request: Request) -> bool:
+        """Whether there is no room for the KV of one token more than are known."""
+        return len(request.block_table) * self.block_size == len(request.tokens)
+
     def grow(self, request: Request) -> int:
         """One more block for a request whose table is full. There must be a free one."""
         block = self._take()
@@ -63,14 +67,15 @@ class KVCache:
             self.prefixes.add(self._key(request, index), request.block_table[index])
         request.filled = full
 
-    def release(self, request: Request, *, trusted: bool = True) -> None:
-        """Take the blocks back, last first, so that chains lose their ends before their starts.
-
-        Without `trusted`, blocks that nobody else holds are not offered to others any more.
-        """
-        for block in reversed(request.block_table):
-            if not trusted and self.pool.refs[block] == 1:
+    def distrust(self, request: Request) -> None:
+        """Offer the request's blocks to nobody any more, but for those that others hold, too."""
+        for block in request.block_table:
+            if self.pool.refs[block] == 1:
                 self.prefixes.forget(block)
+
+    def release(self, request: Request) -> None:
+        """Take the blocks back, last first, so that chains lose their ends before their starts."""
+        for block in reversed(request.block_table):
             self.pool.release(block, keep=block in self.prefixes)
         request.block_table = []
         request.filled = 0
@@ -81,15 +86,18 @@ class KVCache:
         for block in self.pool.free_blocks():
             self.prefixes.forget(block)
 
-    def check(self, holders: Iterable[Request]) -> None:
-        """The reference counts are exactly the holders' block tables."""
+    def check(self, holders: Iterable[Request], unknown: int) -> None:
+        """The reference counts are exactly the holders' block tables.
+
+        So many tokens, which steps in flight sample, may already have room there.
+        """
         self.pool.check()
         self.prefixes.check()
         refs = [0] * self.pool.num_blocks
         for request in holders:
             assert len(set(request.block_table)) == len(request.block_table)
             capacity = len(request.block_table) * self.block_size
-            assert request.computed <= capacity < request.total + self.block_size
+            assert request.computed <= capacity < request.total + unknown + self.block_size
             for block in request.block_table:
                 refs[block] += 1
         assert refs == self.pool.refs

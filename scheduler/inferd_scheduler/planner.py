@@ -9,29 +9,22 @@ for, unless that is an adapter's slot; what it gets then instead is in `slots`. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from inferd_scheduler import policy
 from inferd_scheduler.batch import Batch
 from inferd_scheduler.cache import KVCache
 from inferd_scheduler.config import SchedulerConfig
 from inferd_scheduler.events import Event, Preempted, Scheduled
+from inferd_scheduler.flight import Flight
 from inferd_scheduler.queue import WaitingQueue
 from inferd_scheduler.request import Move, Request, State
 from inferd_scheduler.slots import AdapterSlots
-from inferd_scheduler.step import Step, Work
+from inferd_scheduler.step import UNKNOWN, Step, Work
 
 make = tuple.__new__
 """Skips the Python-level constructor of a NamedTuple: a third faster, and made per token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """A step, and whose works it holds: first the decoding ones', then the others', in order."""
-
-    step: Step
-    decoding: list[Request]
-    others: list[Request]
+_LATER = (UNKNOWN,)
 
 
 class Planner:
@@ -51,34 +44,34 @@ class Planner:
         self.events: list[Event] = []
         self.preemptions = 0
         self._max_tokens = config.max_batch_tokens
+        self._pool_tokens = config.pool_tokens
         self._reserve = config.num_blocks // 100  # blocks that admission leaves for growth
         self._cache = cache
         self._batch = batch
         self._queue = queue
         self._slots = slots
-        self._fed: list[Request] = []  # grew for the last step
+        self._grown: list[Request] = []  # for the last step
         self._rank = policy.ranking(config.policy)
 
-    def plan(self, number: int, now: float) -> Flight | None:
-        """Step `number`, or None if there is nothing to do."""
-        preempted = self._feed(number)
-        decoding = list(self._batch.decoding.values())
-        works = [
-            make(
-                Work,
-                (
-                    r.request_id,
-                    r.row,
-                    len(r.tokens) - 1,
-                    (r.tokens[-1],),
-                    r.grown,
-                    True,
-                    False,
-                    r.slot,
-                ),
-            )
-            for r in decoding
-        ]
+    def plan(self, number: int, now: float, *, ahead: bool) -> Flight | None:
+        """Step `number`, or None if there is nothing to do.
+
+        `ahead`: the step before is in flight. What it samples is not known, so that None may also
+        mean that it has to be known first.
+        """
+        for request in self._grown:
+            request.grown = ()
+        self._grown = []
+        preempted: list[str] = []
+        if ahead:
+            foreseen = self._foresee(number)
+            if foreseen is None:
+                return None
+            decoding, works = foreseen, _decodes_ahead(foreseen)
+        else:
+            preempted = self._feed(number)
+            decoding = list(self._batch.decoding.values())
+            works = _decodes(decoding)
         others, budget = self._advance(works, self._max_tokens - len(works))
         if not preempted:  # else newcomers would take the blocks that were just cleared
             self._slots.begin(number)
@@ -88,7 +81,26 @@ class Planner:
             return None
         loads = self._slots.take_loads()
         step = Step(number, works, self._max_tokens - budget, tuple(preempted), loads)
-        return Flight(step, decoding, others)
+        return Flight(step, decoding, others, self._grown)
+
+    def _foresee(self, number: int) -> list[Request] | None:
+        """Who decodes in step `number`, but for those that a stop token ends in the one before.
+
+        Gives a block to each whose table is full by then. None, and nothing changes, if there are
+        not enough: who gives way is decided when it is known who still needs one.
+        """
+        batch, cache = self._batch, self._cache
+        fresh = [r for r in batch.filling.values() if r.ahead == r.pending]
+        due = [*batch.soon_due(number - 1), *fresh]
+        ending = {r for r in due if r.total + 1 >= min(r.limit, self._pool_tokens + 1)}
+        growing = [r for r in due if r not in ending and cache.full(r)]
+        if len(growing) > cache.pool.num_free:
+            return None
+        assert not batch.hungry, "a decoding sequence is not in the step in flight"
+        for request in growing:
+            self._grow(request, number, request.total + 1)
+        decoding = [*batch.decoding.values(), *fresh]
+        return [r for r in decoding if r not in ending] if ending else decoding
 
     def _feed(self, number: int) -> list[str]:
         """Give a block to each sequence whose table is full; returns who was preempted for it.
@@ -96,9 +108,6 @@ class Planner:
         They come in the fixed order and the last in that order gives way, so it is either the
         one that needs the block or one whose turn was not yet.
         """
-        for request in self._fed:
-            request.grown = ()
-        self._fed.clear()
         hungry, self._batch.hungry = self._batch.hungry, []
         preempted = []
         for request in sorted(hungry, key=self._rank):
@@ -107,11 +116,15 @@ class Planner:
                 self._preempt(victim)
                 preempted.append(victim.request_id)
             if request.state is State.RUNNING:
-                request.grown = (self._cache.grow(request),)
-                self._fed.append(request)
-                steps = min(self._cache.block_size, request.limit - request.total)
-                self._batch.watch(request, number - 1 + steps)
+                self._grow(request, number, request.total)
         return preempted
+
+    def _grow(self, request: Request, number: int, total: int) -> None:
+        """One more block in step `number`, before which it has `total` tokens."""
+        request.grown = (self._cache.grow(request),)
+        self._grown.append(request)
+        steps = min(self._cache.block_size, request.limit - total)
+        self._batch.watch(request, number - 1 + steps)
 
     def _preempt(self, request: Request) -> None:
         """Back to the queue: its tokens stay, its KV is computed anew (or found in the cache)."""
@@ -123,9 +136,10 @@ class Planner:
         self._queue.push(request)
         self.events.append(Preempted(request.request_id))
 
-    def let_go(self, request: Request, *, trusted: bool = True) -> None:
-        """Take back what `request` held: row, blocks and its pin on a slot. See `release`."""
-        self._cache.release(request, trusted=trusted)
+    def let_go(self, request: Request) -> None:
+        """Take back what `request` held: row, blocks and its pin on a slot."""
+        self._cache.release(request)
+        request.ahead = 0
         self._batch.free_row(request)
         self._slots.unpin(request.slot)
         request.slot = -1
@@ -139,7 +153,9 @@ class Planner:
         for request in sorted(self._batch.filling.values(), key=self._rank):
             if not budget:
                 break
-            count = min(request.pending, budget)
+            count = min(request.pending - request.ahead, budget)
+            if not count:
+                continue
             budget -= count
             works.append(_work(request, count, ()))
             advanced.append(request)
@@ -179,10 +195,29 @@ class Planner:
         self._queue.charge_prompt(request)
 
 
+def _decodes(decoding: list[Request]) -> list[Work]:
+    return [
+        make(
+            Work,
+            (r.request_id, r.row, len(r.tokens) - 1, (r.tokens[-1],), r.grown, True, False, r.slot),
+        )
+        for r in decoding
+    ]
+
+
+def _decodes_ahead(decoding: list[Request]) -> list[Work]:
+    """One token later: the step in flight samples those that these compute."""
+    return [
+        make(Work, (r.request_id, r.row, len(r.tokens), _LATER, r.grown, True, False, r.slot))
+        for r in decoding
+    ]
+
+
 def _work(request: Request, count: int, blocks: tuple[int, ...], *, first: bool = False) -> Work:
-    start = request.computed
+    start = request.computed + request.ahead
     tokens = tuple(request.tokens[start : start + count])
-    samples = count == request.pending
+    request.ahead += count
+    samples = request.ahead == request.pending
     return Work(
         request.request_id, request.row, start, tokens, blocks, samples, first, request.slot
     )

@@ -52,6 +52,7 @@ class Request:
 
     __slots__ = (
         "adapter",
+        "ahead",
         "arrival",
         "block_table",
         "cached_tokens",
@@ -115,6 +116,7 @@ class Request:
         self.submitted = 0.0  # the caller's `now` at submission, seconds
         self.limit = 0  # the total at which it ends with `length`
         self.pending = len(self.tokens)  # tokens whose KV is not computed yet
+        self.ahead = 0  # of these, while it fills, those that steps in flight compute
         self.row = -1  # its place in the batch while it runs, else -1
         self.slot = -1  # of its adapter while it runs, else -1
         self.block_table: list[int] = []
@@ -123,7 +125,7 @@ class Request:
         self.cached_tokens = -1  # prompt tokens found in the prefix cache; -1: never scheduled
         self.preemptions = 0
         self.charged = 0  # leading tokens that its caller's fair share has paid for
-        self.grown: tuple[int, ...] = ()  # blocks added for the step in flight, while decoding
+        self.grown: tuple[int, ...] = ()  # blocks added for the last step planned, while decoding
         self.due = 0  # the step that brings it to a decision, or 0; see `Batch`
 
     def move(self, move: Move) -> None:

@@ -11,20 +11,28 @@ from inferd_scheduler.cache import KVCache
 from inferd_scheduler.config import SchedulerConfig
 from inferd_scheduler.errors import Refused
 from inferd_scheduler.events import Event, Failed, Finished, FinishReason, Token
+from inferd_scheduler.flight import Flight
 from inferd_scheduler.intake import check_request
-from inferd_scheduler.planner import Flight, Planner, make
+from inferd_scheduler.planner import Planner, make
 from inferd_scheduler.queue import WaitingQueue
 from inferd_scheduler.request import Move, Request, State
 from inferd_scheduler.slots import AdapterSlots
 from inferd_scheduler.stats import Stats
-from inferd_scheduler.step import Result, Step, Work
+from inferd_scheduler.step import UNKNOWN, Result, Step, Work
 
 
 class Scheduler:
     """Continuous batching over a paged KV cache. Times are seconds on any one clock.
 
-    The order of calls: `plan` then `commit` of the same step, at most one step in flight;
-    `submit` and `abort` at any moment. How a step is put together is in `planner`.
+    The order of calls: `plan` then `commit` of the same step; `submit` and `abort` at any moment.
+    How a step is put together is in `planner`.
+
+    While a step is in flight the next one may be planned, which the engine may begin as soon as the
+    first has sampled; they are committed in order, and there are never more than two. The second
+    has `UNKNOWN` in place of the ids that the first samples. It holds sequences that a stop token
+    in the first ends, or that fail there; what comes of these in the second is ignored, but they
+    keep their rows, blocks and slots until it is committed. Preemption waits until no step is in
+    flight.
     """
 
     def __init__(self, config: SchedulerConfig) -> None:
@@ -35,8 +43,9 @@ class Scheduler:
         self._slots = AdapterSlots(config.max_adapters, config.adapter_turn)
         self._planner = Planner(config, self._cache, self._batch, self._queue, self._slots)
         self._requests: dict[str, Request] = {}  # all that wait or run
-        self._flight: Flight | None = None
-        self._departed: list[Request] = []  # aborted in flight: the engine still writes their KV
+        self._flights: list[Flight] = []  # at most two, in order
+        self._departed: list[tuple[int, Request]] = []
+        """Ended in flight, with the number of the last step in which the engine writes their KV."""
         self._arrivals = 0
         self._steps = 0
         self._tokens = 0
@@ -72,27 +81,35 @@ class Scheduler:
         return [*told, _finished(request, "abort")]
 
     def plan(self, now: float) -> Step | None:
-        """The next step; None if nothing can run, which means that nothing waits either."""
-        assert self._flight is None, "the step in flight is not committed"
-        self._flight = self._planner.plan(self._steps + 1, now)
-        if self._flight is None:
-            assert not self._requests, "requests wait, but none can run"
+        """The next step; None if nothing can run, which means that nothing waits either.
+
+        While a step is in flight, None says that it has to be committed first.
+        """
+        ahead = bool(self._flights)
+        assert len(self._flights) < 2, "two steps are in flight"
+        flight = self._planner.plan(self._steps + 1, now, ahead=ahead)
+        if flight is None:
+            assert ahead or not self._requests, "requests wait, but none can run"
             return None
+        self._flights.append(flight)
         self._steps += 1
-        self._tokens += self._flight.step.num_tokens
-        return self._flight.step
+        self._tokens += flight.step.num_tokens
+        return flight.step
 
     def commit(self, step: Step, result: Result, now: float) -> list[Event]:
-        """Take in what the engine computed for the step in flight; events in order of cause."""
-        flight = self._flight
-        assert flight is not None, "no step is in flight"
-        assert flight.step is step, "this step is not in flight"
+        """Take in what the engine computed for the first step in flight; events in order of cause.
+
+        What became of requests that have ended meanwhile may be missing in `result`.
+        """
+        assert self._flights, "no step is in flight"
+        flight = self._flights[0]
+        assert flight.step is step, "this step is not the first in flight"
         assert len(result.tokens) == len(step.works), "not one token entry per work"
-        self._flight = None
+        del self._flights[0]
         events, self._planner.events = self._planner.events, []
         disturbed = bool(self._departed or result.failed)
-        self._settle_departed()
-        self._fail(result, events)
+        self._settle_departed(step.number)
+        self._fail(flight, result, events)
         split = len(flight.decoding)
         decoding, sampled = flight.decoding, cast("Sequence[int]", result.tokens[:split])
         if disturbed:
@@ -108,16 +125,26 @@ class Scheduler:
         for request in self._batch.due(step.number):
             self._cache.fill(request)
             self._decide(request, step.number, events)
+        for request in self._flights[0].grown if self._flights else ():
+            if request.state is State.RUNNING:  # it was decided when that step was planned
+                self._cache.fill(request)
+                self._queue.charge_output(request)
         return events
 
     def check(self) -> None:
         """Raise AssertionError if an invariant is broken."""
-        running = list(self._batch)
+        running, flights = list(self._batch), self._flights
+        departed = [request for _, request in self._departed]
         self._queue.check()
-        self._batch.check(self._steps - (self._flight is not None), self._departed)
-        self._cache.check([*running, *self._departed])
-        self._slots.check([*running, *self._departed])
-        assert not self._departed or self._flight is not None
+        self._batch.check(self._steps - len(flights), departed)
+        self._cache.check([*running, *departed], unknown=min(1, len(departed) + len(flights) // 2))
+        self._slots.check([*running, *departed])
+        assert {number for number, _ in self._departed} <= {f.step.number for f in flights}
+        works = [(r, w) for f in flights for r, w in zip(f, f.step.works, strict=True)]
+        for request in self._batch.filling.values():
+            assert request.ahead == sum(
+                len(work.tokens) for r, work in works if r is request and work.tokens != (UNKNOWN,)
+            )
         assert len(self._requests) == len(self._queue) + len(running)
         for request_id, request in self._requests.items():
             assert request.request_id == request_id
@@ -156,7 +183,8 @@ class Scheduler:
         return self._slots.resident
 
     def forget_adapter(self, adapter: str) -> bool:
-        """Empty the adapter's slot; False, and nothing changes, while requests run with it.
+        """Empty the adapter's slot; False, and nothing changes, while requests run with it, or a
+        step in flight does.
 
         True also if it has none. Requests that wait for it would load it again.
         """
@@ -166,13 +194,15 @@ class Scheduler:
         """The memory behind blocks and slots is gone: nothing of it is found again. Only while
         nothing waits or runs; counts go on."""
         assert not self._requests, "requests wait or run"
+        assert not self._flights, "a step is in flight"
         self._cache.forget()
         for adapter in self._slots.resident:
             self._slots.forget(adapter)
 
     @property
     def has_work(self) -> bool:
-        """Whether a request waits or runs, that is, whether `plan` would return a step."""
+        """Whether a request waits or runs, that is, whether `plan` would return a step if none were
+        in flight."""
         return bool(self._requests)
 
     def _check_load(self, request: Request) -> None:
@@ -207,6 +237,7 @@ class Scheduler:
     ) -> None:
         """A chunk; if it was the last one, the sequence decodes from now on."""
         request.pending -= len(work.tokens)
+        request.ahead -= len(work.tokens)
         self._cache.fill(request)
         if work.samples:
             assert token is not None, f"no token for {request}"
@@ -229,39 +260,45 @@ class Scheduler:
             self._end(request, Move.FAIL)
             message = f"{total} tokens outgrew the KV cache of {self.config.pool_tokens}"
             events.append(Failed(request.request_id, "capacity", message))
+        elif request.due:
+            pass  # the step behind it is planned already, and this with it
         elif room := self._cache.room(request):
             self._batch.watch(request, number + min(room, request.limit - total))
         else:
             self._batch.hungry.append(request)
 
-    def _fail(self, result: Result, events: list[Event]) -> None:
+    def _fail(self, flight: Flight, result: Result, events: list[Event]) -> None:
         """Eject the sequences whose computation failed; their KV is not to be trusted."""
-        for request_id, reason in result.failed.items():
-            request = self._requests.get(request_id)
-            if request is not None and request.state is State.RUNNING:
-                self._end(request, Move.FAIL, trusted=False)
-                events.append(Failed(request_id, "engine", reason))
+        failed = result.failed
+        for request in flight if failed else ():
+            if request.request_id in failed and request.state is State.RUNNING:
+                self._cache.distrust(request)
+                self._end(request, Move.FAIL)
+                events.append(Failed(request.request_id, "engine", failed[request.request_id]))
 
     def _finish(self, request: Request, reason: FinishReason) -> Finished:
         self._cache.fill(request)
         self._end(request, Move.FINISH)
         return _finished(request, reason)
 
-    def _end(self, request: Request, move: Move, *, trusted: bool = True) -> None:
-        """Take a running request out. While a step is in flight its blocks and row stay taken."""
+    def _end(self, request: Request, move: Move) -> None:
+        """Take a running request out. What it holds stays taken while a step in flight has it."""
         self._queue.charge_output(request)
         self._batch.remove(request)
         del self._requests[request.request_id]
         request.move(move)
-        if self._flight is None:
-            self._planner.let_go(request, trusted=trusted)
+        last = next((f.step.number for f in reversed(self._flights) if request in f), 0)
+        if last:
+            self._departed.append((last, request))
         else:
-            self._departed.append(request)
-
-    def _settle_departed(self) -> None:
-        for request in self._departed:
             self._planner.let_go(request)
-        self._departed.clear()
+
+    def _settle_departed(self, number: int) -> None:
+        """Step `number` was the last that had some of them."""
+        for last, request in self._departed:
+            if last == number:
+                self._planner.let_go(request)
+        self._departed = [each for each in self._departed if each[0] != number]
 
 
 def _finished(request: Request, reason: FinishReason) -> Finished:

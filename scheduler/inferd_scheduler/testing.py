@@ -14,7 +14,7 @@ from zlib import crc32
 
 from inferd_scheduler.config import SchedulerConfig
 from inferd_scheduler.request import Request
-from inferd_scheduler.step import Result, Step, Work
+from inferd_scheduler.step import UNKNOWN, Result, Step, Work
 
 VOCAB_SIZE = 50
 
@@ -40,8 +40,7 @@ def next_token(digest: int) -> int:
 def expected_output(request: Request, max_model_len: int) -> list[int]:
     """All output tokens of a request that has not run yet, given ones included."""
     tokens = list(request.tokens)
-    limit = min(request.num_prompt + request.max_tokens, max_model_len)
-    while len(tokens) < limit:
+    while len(tokens) < limit_of(request, max_model_len):
         tokens.append(next_token(digests(root_of(request), tokens)[-1]))
         enough = len(tokens) - request.num_prompt >= request.min_tokens
         if enough and tokens[-1] in request.stop_token_ids:
@@ -49,11 +48,18 @@ def expected_output(request: Request, max_model_len: int) -> list[int]:
     return tokens[request.num_prompt :]
 
 
+def limit_of(request: Request, max_model_len: int) -> int:
+    """The total at which it ends."""
+    return min(request.num_prompt + request.max_tokens, max_model_len)
+
+
 @dataclass(slots=True)
 class _Sequence:
     root: int
     adapter: str
     tokens: list[int]
+    limit: int
+    failed: int = 0  # the step, if any
 
 
 @dataclass(slots=True)
@@ -64,7 +70,11 @@ class _Row:
 
 
 class CheckedEngine:
-    """Runs steps and raises AssertionError at the first wrong one."""
+    """Runs steps and raises AssertionError at the first wrong one.
+
+    Like an engine with two steps in flight it goes on with a sequence that has ended meanwhile, and
+    with one that failed in the step before.
+    """
 
     def __init__(self, config: SchedulerConfig) -> None:
         self.config = config
@@ -74,11 +84,15 @@ class CheckedEngine:
         self._slots = [0] * (config.num_blocks * config.block_size)
         self._adapters = [""] * config.max_adapters  # what each adapter slot holds
         self._number = 0
+        self._sampled: set[int] = set()  # rows, in the last step
 
     def expect(self, request: Request) -> None:
         """Learn the tokens of a request that was just accepted."""
         self._sequences[request.request_id] = _Sequence(
-            root_of(request), request.adapter, list(request.tokens)
+            root_of(request),
+            request.adapter,
+            list(request.tokens),
+            limit_of(request, self.config.max_model_len),
         )
         self.computed_tokens[request.request_id] = 0
 
@@ -99,7 +113,13 @@ class CheckedEngine:
             self._adapters[slot] = adapter
         for work in works:
             self._place(work)
-        tokens = [self._compute(work, broken=work.request_id in failing) for work in works]
+        for work in works:
+            sequence = self._sequences[work.request_id]
+            assert sequence.failed in (0, step.number - 1), "it failed before the last step"
+            if work.request_id in failing and not sequence.failed:
+                sequence.failed = step.number
+        tokens = [self._compute(work) for work in works]
+        self._sampled = {work.row for work in works if work.samples}
         reasons = {w.request_id: "poisoned" for w in works if w.request_id in failing}
         return Result(tokens, reasons)
 
@@ -118,19 +138,25 @@ class CheckedEngine:
         assert held == self._sequences[work.request_id].adapter, "another adapter's slot"
         assert row.computed <= len(row.block_table) * self.config.block_size
 
-    def _compute(self, work: Work, *, broken: bool) -> int | None:
+    def _compute(self, work: Work) -> int | None:
         """Write the work's slots, then read the whole sequence as attention would."""
         sequence, row = self._sequences[work.request_id], self._rows[work.row]
         end = work.start + len(work.tokens)
-        assert list(work.tokens) == sequence.tokens[work.start : end]
+        slots = self._slots_of(row.block_table)
+        assert end < sequence.limit, "a token that nobody needs"
+        self.computed_tokens[work.request_id] += len(work.tokens)
+        if work.tokens == (UNKNOWN,):
+            assert work.row in self._sampled, "a token that the step before did not sample"
+        if sequence.failed:
+            for position in range(work.start, end):
+                self._slots[slots[position]] = -1
+            return None
+        if work.tokens != (UNKNOWN,):
+            assert list(work.tokens) == sequence.tokens[work.start : end]
         assert work.samples == (end == len(sequence.tokens))
         truth = digests(sequence.root, sequence.tokens[:end])
-        slots = self._slots_of(row.block_table)
         for position in range(work.start, end):
-            self._slots[slots[position]] = -1 if broken else truth[position]
-        self.computed_tokens[work.request_id] += len(work.tokens)
-        if broken:
-            return None
+            self._slots[slots[position]] = truth[position]
         assert [self._slots[slot] for slot in slots[:end]] == truth, "wrong KV"
         if not work.samples:
             return None

@@ -20,18 +20,29 @@ from inferd_scheduler.testing import CheckedEngine, expected_output
 
 
 class Harness:
-    """`check()` after every operation; every event is checked against the request's history."""
+    """`check()` after every operation; every event is checked against the request's history.
 
-    def __init__(self, config: SchedulerConfig) -> None:
+    `depth`: how many steps `step` and `run` have in flight.
+    """
+
+    def __init__(self, config: SchedulerConfig, depth: int = 1) -> None:
         self.config = config
+        self.depth = depth
         self.scheduler = Scheduler(config)
         self.engine = CheckedEngine(config)
         self.now = 0.0
-        self.flight: Step | None = None
+        self.flights: list[Step] = []
+        self.held: dict[int, list[int]] = {}  # row → its block table
+        self.writes: list[dict[int, str]] = []  # block → who writes there, per step in flight
         self.requests: dict[str, Request] = {}
         self.expected: dict[str, list[int]] = {}
         self.outputs: dict[str, list[int]] = {}
         self.events: dict[str, list[Event]] = {}
+
+    @property
+    def flight(self) -> Step | None:
+        """The step to be committed next."""
+        return self.flights[0] if self.flights else None
 
     @property
     def open(self) -> list[str]:
@@ -57,25 +68,55 @@ class Harness:
         return events
 
     def plan(self) -> Step | None:
-        self.flight = self.scheduler.plan(self.now)
+        step = self.scheduler.plan(self.now)
+        if step is not None:
+            self.flights.append(step)
+            self._check_apart(step)
         self.scheduler.check()
-        return self.flight
+        return step
 
     def commit(self, failing: Collection[str] = ()) -> list[Event]:
-        assert self.flight is not None
-        result = self.engine.run(self.flight, failing)
+        step = self.flights.pop(0)
+        del self.writes[0]
+        result = self.engine.run(step, failing)
         self.now += 1.0
-        events = self.scheduler.commit(self.flight, result, self.now)
-        self.flight = None
+        events = self.scheduler.commit(step, result, self.now)
         self._take(events)
         self.scheduler.check()
         return events
 
     def step(self) -> Step | None:
-        step = self.plan()
+        """Commit one step, with the next one planned before if the depth is 2."""
+        if not self.flights:
+            self.plan()
+        step = self.flight
         if step is not None:
+            if self.depth == 2:
+                self.plan()
             self.commit()
         return step
+
+    def _check_apart(self, step: Step) -> None:
+        """In all steps in flight each row has one sequence, each block one that writes to it, and
+        what is loaded into a slot is not what another step uses there."""
+        writes: dict[int, str] = {}
+        for work in step.works:
+            table = self.held.setdefault(work.row, [])
+            if work.first:
+                table.clear()
+            table += work.new_blocks
+            size = self.config.block_size
+            end = work.start + len(work.tokens)
+            for block in table[work.start // size : -(-end // size)]:
+                assert writes.setdefault(block, work.request_id) == work.request_id
+        for earlier in self.writes:
+            assert all(earlier.get(block, name) == name for block, name in writes.items())
+        self.writes.append(writes)
+        rows = {(work.row, work.request_id) for each in self.flights for work in each.works}
+        assert len(dict(rows)) == len(rows)
+        for earlier_step in self.flights[:-1]:
+            used = {work.slot for work in earlier_step.works}
+            assert not used & {slot for slot, _ in step.slot_loads}
 
     def run(self, max_steps: int = 10_000) -> int:
         """Until nothing is left to do; how many steps that took."""

@@ -388,12 +388,16 @@ def test_out_of_order_calls_are_assertions() -> None:
     harness.submit(Request("a", [1], 3))
     step = harness.plan()
     assert step is not None
-    with pytest.raises(AssertionError, match="not committed"):
+    following = harness.plan()
+    assert following is not None
+    with pytest.raises(AssertionError, match="two steps are in flight"):
         harness.scheduler.plan(0.0)
-    with pytest.raises(AssertionError, match="not in flight"):
-        harness.scheduler.commit(replace(step), Result([1]), 0.0)
+    for wrong in (replace(step), following):
+        with pytest.raises(AssertionError, match="not the first in flight"):
+            harness.scheduler.commit(wrong, Result([1]), 0.0)
     with pytest.raises(AssertionError, match="per work"):
         harness.scheduler.commit(step, Result([]), 0.0)
+    harness.commit()
     harness.commit()
     with pytest.raises(AssertionError, match="no step"):
         harness.scheduler.commit(step, Result([1]), 0.0)

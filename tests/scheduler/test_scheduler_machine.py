@@ -33,11 +33,10 @@ PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=14)
 class SchedulerMachine(RuleBasedStateMachine):
     """The engine behind it compares every KV slot that is read with what should be there."""
 
-    @initialize(config=CONFIGS)
-    def start(self, config: SchedulerConfig) -> None:
-        self.harness = Harness(config)
+    @initialize(config=CONFIGS, depth=st.sampled_from([1, 2]))
+    def start(self, config: SchedulerConfig, depth: int) -> None:
+        self.harness = Harness(config, depth)
         self.numbers = count()
-        self.planned = False
 
     @rule(
         prompt=PROMPTS,
@@ -99,18 +98,20 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert scheduler.adapter_slots == left
         scheduler.check()
 
-    @precondition(lambda self: self.harness.flight is None)
+    @precondition(lambda self: len(self.harness.flights) < self.harness.depth)
     @rule()
     def plan(self) -> None:
-        waited = self.harness.scheduler.has_work
-        assert (self.harness.plan() is not None) == waited
+        waited, ahead = self.harness.scheduler.has_work, self.harness.flight is not None
+        step = self.harness.plan()
+        assert (step is not None) == waited or ahead
+        assert step is None or not (ahead and step.preempted)
 
     @precondition(lambda self: self.harness.flight is not None)
     @rule()
     def commit(self) -> None:
         self.harness.commit()
 
-    @precondition(lambda self: self.harness.flight is None)
+    @precondition(lambda self: len(self.harness.flights) < 2)
     @rule(steps=st.integers(1, 6))
     def run(self, steps: int) -> None:
         for _ in range(steps):
@@ -126,8 +127,6 @@ class SchedulerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "harness"):
             return
-        if self.harness.flight is not None:
-            self.harness.commit()
         self.harness.run()
 
 
