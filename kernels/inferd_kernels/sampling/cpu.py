@@ -13,32 +13,13 @@ import torch
 
 from inferd_kernels.cpu.library import Args, operation
 from inferd_kernels.sampling.adjustments import Adjustment
+from inferd_kernels.sampling.packed import ROW_FIELDS, Table, table_of
 from inferd_kernels.sampling.rows import Choice, Draw, Row, Scores
 
 _ADJUSTMENT = struct.Struct("=6Q3q3f4x")
-_ROW = struct.Struct("=QqQqifffiiif")
-_ROW_FIELDS = np.dtype(
-    [
-        ("seed", np.uint64),
-        ("position", np.int64),
-        ("adjustment", np.uint64),
-        ("token", np.int64),
-        ("greedy", np.int32),
-        ("temperature", np.float32),
-        ("top_p", np.float32),
-        ("min_p", np.float32),
-        ("top_k", np.int32),
-        ("top", np.int32),
-        ("num_extra", np.int32),
-        ("scale", np.float32),
-    ]
-)
-"""`Adjustment` and `ChooseRow` of cpu.h."""
+"""`Adjustment` of cpu.h."""
 
 _NO_SUCH_TOKEN = 3  # of `Health` there, beyond those of rows.py
-_MOST = 2**31 - 1
-
-Table = npt.NDArray[np.void]
 
 _first_byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 
@@ -155,7 +136,7 @@ def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
 def score(
     logits: torch.Tensor, tokens: torch.Tensor, top: int, extra: torch.Tensor | None = None
 ) -> Scores:
-    table = np.zeros(len(tokens), _ROW_FIELDS)
+    table = np.zeros(len(tokens), ROW_FIELDS)
     table["greedy"] = 1
     given = tokens.numpy()
     table["token"] = np.where(given < 0, logits.shape[-1], given)  # outside, and refused as such
@@ -168,10 +149,7 @@ def score(
 
 
 def choose(logits: torch.Tensor, rows: Sequence[Row]) -> Choice:
-    for row in rows:
-        row.packed = row.packed or _pack(row)
-    table = np.frombuffer(bytearray(b"".join([row.packed for row in rows])), _ROW_FIELDS)
-    table["position"] = [row.draw.position for row in rows]
+    table = table_of(rows)
     adjustments = [row.adjustment for row in rows]
     if any(adjustment is not None for adjustment in adjustments):
         changes = _Adjustments(adjustments, logits.shape[-1])
@@ -183,26 +161,6 @@ def choose(logits: torch.Tensor, rows: Sequence[Row]) -> Choice:
             if row.want is not None:
                 line[: len(row.want.extra)] = row.want.extra
     return _run(logits, table, extra)
-
-
-def _pack(row: Row) -> bytes:
-    """What stays of a row, as `ChooseRow`."""
-    draw, want = row.draw, row.want
-    scale = 1.0 if draw.greedy else draw.temperature
-    return _ROW.pack(
-        draw.seed,
-        0,
-        0,
-        -1,
-        draw.greedy,
-        draw.temperature,
-        draw.top_p,
-        draw.min_p,
-        min(draw.top_k, _MOST),
-        -1 if want is None else min(want.top, _MOST),
-        0 if want is None else len(want.extra),
-        scale if want is not None and want.processed else 0.0,
-    )
 
 
 def _run(logits: torch.Tensor, table: Table, extra: npt.NDArray[np.int64]) -> Choice:
