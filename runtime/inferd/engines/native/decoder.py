@@ -105,6 +105,10 @@ class Decoder:
         for table in self._ropes.values():
             table.reserve(length)
 
+    def places(self) -> tuple[int, ...]:
+        """See `Capturable`."""
+        return (self._norm.data_ptr(), *(table.cos.data_ptr() for table in self._ropes.values()))
+
     @torch.inference_mode()
     def forward(self, batch: Batch) -> torch.Tensor:
         """Write the new tokens' KV; return their final hidden states [T, hidden], normed."""
