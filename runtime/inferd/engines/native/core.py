@@ -15,11 +15,12 @@ from inferd.engines.base import AdapterNews, EngineSpec, Progress
 from inferd.engines.native.adapters.reading import read
 from inferd.engines.native.adapters.slots import Slots
 from inferd.engines.native.adapters.table import Adapters, Read
-from inferd.engines.native.batching import KVCache, allocate_kv, touch
-from inferd.engines.native.device_batching import SCRATCH_BLOCKS, batcher_for
+from inferd.engines.native.batching import Batcher, KVCache, StepBatcher, allocate_kv, touch
+from inferd.engines.native.device_batching import SCRATCH_BLOCKS, DeviceBatcher
 from inferd.engines.native.grammars import Grammars
-from inferd.engines.native.intake import Arrival, Intake, fail_of
+from inferd.engines.native.intake import Arrival, Intake, fail_of, to_request
 from inferd.engines.native.model import Model
+from inferd.engines.native.pipeline import Pipeline
 from inferd.engines.native.report import MemoryGauge, describe, kv_bytes
 from inferd.engines.native.resting import Rest
 from inferd.engines.native.runner import Outcome, Runner
@@ -49,7 +50,6 @@ from inferd_scheduler import (
     Failed,
     Finished,
     Refused,
-    Request,
     Scheduled,
     Scheduler,
     SchedulerConfig,
@@ -71,6 +71,8 @@ class NativeCore:
         max_adapter_rank: adapters of larger ranks are refused.
         adapter_host_bytes: of adapters in host memory; `config.max_adapters` are in slots.
         deterministic: what `info` says; the caller has chosen the kernels.
+        ahead: whether a step is begun before the one before it is finished; None: not on a CPU,
+            where nothing is gained.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class NativeCore:
         max_adapter_rank: int = 64,
         adapter_host_bytes: int = 1 << 30,
         deterministic: bool = False,
+        ahead: bool | None = None,
     ) -> None:
         why_not = "" if config.max_adapters else "this engine takes no adapters (--max-adapters 0)"
         if model.adaptable is None:
@@ -92,8 +95,11 @@ class NativeCore:
         self._model = model
         self._config = config
         max_blocks = -(-config.max_model_len // config.block_size)
-        self._batcher = batcher_for(
-            model.device,
+        on_cpu = model.device.type == "cpu"
+        ahead = not on_cpu if ahead is None else ahead
+        self._scratch_blocks = SCRATCH_BLOCKS if ahead or not on_cpu else 0
+        batcher = DeviceBatcher if self._scratch_blocks else Batcher
+        self._batcher: StepBatcher = batcher(
             self._allocate_kv(),
             config.block_size,
             config.max_batch_size,
@@ -102,6 +108,9 @@ class NativeCore:
         )
         self._runner = Runner(model, self._batcher)
         self._scheduler = Scheduler(config)
+        self._pipeline = Pipeline(
+            self._scheduler, self._runner, self._fill_slots, clock, ahead=ahead
+        )
         self._rest = Rest(model.weights, model.device)
         self._gauge = MemoryGauge(model.device)
         modules = {} if model.adaptable is None else model.adaptable.modules
@@ -116,6 +125,7 @@ class NativeCore:
         self._intake = Intake(grammars, self._adapters, clock, config.max_queue_requests)
         self._clock = clock
         self._timelines: dict[str, Timeline] = {}
+        self._departed: list[str] = []  # adapters of those that ended in the step in flight
         self._prompt_tokens = self._output_tokens = 0
         rank = max_adapter_rank if config.max_adapters else 0
         self._info = describe(model, config, load_s, rank)
@@ -128,7 +138,8 @@ class NativeCore:
 
     @property
     def busy(self) -> bool:
-        return self._scheduler.has_work or len(self._intake) > 0 or self._adapters.busy
+        works = self._scheduler.has_work or self._pipeline.in_flight
+        return works or len(self._intake) > 0 or self._adapters.busy
 
     def submit(self, submit: Submit) -> list[Event]:
         wrong = refusal(submit, self._info.vocab_size)
@@ -149,21 +160,12 @@ class NativeCore:
         return self._translate(self._scheduler.abort(request_id, now), Outcome(), now)
 
     def step(self) -> list[Event]:
-        messages = self._intake.take(self._accept, idle=not self._scheduler.has_work)
-        step = self._scheduler.plan(self._clock())
-        if step is None:
-            return messages
-        wrong = self._fill_slots(step)
-        outcome = self._runner.run(step)
-        for work in step.works if wrong else ():
-            if work.slot in wrong:
-                outcome.fail(work.request_id, f"filling slot {work.slot}: {wrong[work.slot]!r}")
-        now = self._clock()
-        events = self._scheduler.commit(step, outcome.result(step), now)
-        messages += self._translate(events, outcome, now)
-        for slot, adapter in step.slot_loads if wrong else ():
-            if slot in wrong:
-                self._scheduler.forget_adapter(adapter)  # it is not there
+        idle = not (self._scheduler.has_work or self._pipeline.in_flight)
+        messages = self._intake.take(self._accept, idle=idle)
+        turn = self._pipeline.turn()
+        if turn is not None:
+            self._end_departed()
+            messages += self._translate(*turn)
         return messages
 
     def rest(self) -> bool:
@@ -181,6 +183,8 @@ class NativeCore:
     def sleep(self) -> Slept:
         assert not self._scheduler.has_work, "a request is with the scheduler"
         assert not len(self._intake), "a request waits"
+        self._pipeline.drain()
+        self._end_departed()
         self._scheduler.forget_all()
         self._slots.clear_all()
         self._batcher.kv_cache = ()
@@ -221,18 +225,21 @@ class NativeCore:
         assert self._runner.sequences.keys() == self._timelines.keys()
         assert not any(request_id in self._intake for request_id in self._timelines)
         running = (each.adapter for each in self._runner.sequences.values())
-        self._adapters.check(self._intake.adapters(), [name for name in running if name])
+        running = [name for name in running if name]
+        self._adapters.check(self._intake.adapters(), [*running, *self._departed])
 
     def close(self) -> None:
         for request_id in [*self._timelines, *self._intake]:
             self.abort(request_id)
+        self._pipeline.drain()
+        self._end_departed()
         self._runner.close()
         self._adapters.close()
         self._intake.close()
 
     def _allocate_kv(self) -> KVCache:
         model, config = self._model, self._config
-        num_blocks = config.num_blocks + (SCRATCH_BLOCKS if model.device.type != "cpu" else 0)
+        num_blocks = config.num_blocks + self._scratch_blocks
         kv_cache = allocate_kv(
             model.kv_specs, num_blocks, config.block_size, model.dtype, model.device
         )
@@ -332,29 +339,20 @@ class NativeCore:
         log = "" if error is None else str(error)
         return Fail(event.request_id, event.code, event.message, log)
 
+    def _end_departed(self) -> None:
+        """The step that was in flight when they ended is done."""
+        departed, self._departed = self._departed, []
+        for adapter in departed:
+            self._adapters.end(adapter)
+
     def _forget(self, request_id: str) -> Timeline:
         sequence = self._runner.sequences.pop(request_id)
         if sequence.adapter:
-            self._adapters.end(sequence.adapter)
+            if self._pipeline.holds(sequence):
+                self._departed.append(sequence.adapter)
+            else:
+                self._adapters.end(sequence.adapter)
         return self._timelines.pop(request_id)
-
-
-def to_request(submit: Submit) -> Request:
-    """The scheduler's view of a sequence."""
-    sampling = submit.sampling
-    return Request(
-        submit.request_id,
-        submit.prompt,
-        submit.max_tokens,
-        output=submit.output,
-        stop_token_ids=sampling.stop_token_ids,
-        caller=submit.caller,
-        priority=submit.priority,
-        salt=submit.cache_salt,
-        adapter=submit.adapter,
-        reuse_prefix=sampling.prompt_logprobs is None,  # a cached position has no logits
-        min_tokens=sampling.min_tokens,
-    )
 
 
 def reader(model: Model, max_rank: int) -> Read:

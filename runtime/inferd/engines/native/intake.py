@@ -13,6 +13,7 @@ from inferd.engines.native.grammars import Grammars
 from inferd.engines.native.pending import Pending, PendingRequests
 from inferd.errors import BusyError, EngineError, InferdError, InvalidRequest
 from inferd.messages import Event, Fail, Submit
+from inferd_scheduler import Request
 
 PENDING_WAIT_S = 0.01  # so late may a command be seen while nothing but other threads work
 COMPILE_S = 30.0  # beside a busy machine's other work; the limits allow a second by itself
@@ -154,6 +155,24 @@ class Intake:
             _log.exception("compiling the grammar of %s failed", submit.request_id)
             message = "The engine failed on this request's grammar"
             raise EngineError(message, log=repr(error)) from error
+
+
+def to_request(submit: Submit) -> Request:
+    """The scheduler's view of a sequence."""
+    sampling = submit.sampling
+    return Request(
+        submit.request_id,
+        submit.prompt,
+        submit.max_tokens,
+        output=submit.output,
+        stop_token_ids=sampling.stop_token_ids,
+        caller=submit.caller,
+        priority=submit.priority,
+        salt=submit.cache_salt,
+        adapter=submit.adapter,
+        reuse_prefix=sampling.prompt_logprobs is None,  # a cached position has no logits
+        min_tokens=sampling.min_tokens,
+    )
 
 
 def fail_of(request_id: str, error: InferdError) -> Fail:
