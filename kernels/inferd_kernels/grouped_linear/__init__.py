@@ -9,8 +9,27 @@ from inferd_kernels.grouped_linear import reference
 from inferd_kernels.linear import PackedWeight
 
 _GPU = "inferd_kernels.grouped_linear.gpu"
+GROUP_ROWS = Op("group_rows", reference.group_rows, gpu=_GPU)
 GROUPED_LINEAR = Op("grouped_linear", reference.grouped_linear, gpu=_GPU)
 GROUPED_SUM = Op("grouped_sum", reference.grouped_sum, gpu=_GPU)
+
+
+def group_rows(groups: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Put rows in the order of their groups.
+
+    Args:
+        groups: [N] int64, 0 ≤ each < count: the group of each row.
+        count: of groups.
+
+    Returns:
+        order: [N] int64, the rows by group and, within a group, by number.
+        places: [N] int64, where each row stands in `order`.
+        offsets: [count + 1] int32, as `grouped_linear` reads it.
+
+    Semantics: places[n] = #{m: (groups[m], m) < (groups[n], n)}; order[places[n]] = n;
+        offsets[e] = #{m: groups[m] < e}
+    """
+    return GROUP_ROWS.on(groups.device.type)(groups, count)
 
 
 def grouped_linear(

@@ -1,4 +1,4 @@
-"""`grouped_linear` and `grouped_sum` in Triton. Grids are known from shapes alone."""
+"""`group_rows`, `grouped_linear` and `grouped_sum` in Triton. Grids are known from shapes alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ import torch
 import triton
 
 from inferd_kernels.grouped_linear import reference
-from inferd_kernels.grouped_linear.gpu_kernels import grouped_product, sum_rows
+from inferd_kernels.grouped_linear.gpu_kernels import count_before, grouped_product, sum_rows
 from inferd_kernels.linear.gpu_tiles import choose, row_tiles
 from inferd_kernels.linear.weight import PackedWeight
+
+COUNTED_ROWS = 8192
+"""Up to how many rows each is compared with all; more are sorted by torch."""
+
+
+def group_rows(groups: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rows = len(groups)
+    if rows > COUNTED_ROWS:
+        return reference.group_rows(groups, count)
+    order, places = torch.empty_like(groups), torch.empty_like(groups)
+    offsets = groups.new_empty(count + 1, dtype=torch.int32)
+    count_before[(triton.cdiv(rows + count + 1, 32),)](
+        groups, order, places, offsets, rows, count, BLOCK=32, CHUNK=128, num_warps=4
+    )
+    return order, places, offsets
 
 
 def grouped_linear(
@@ -64,4 +79,8 @@ def grouped_sum(x: torch.Tensor, places: torch.Tensor, shares: torch.Tensor) -> 
     return out
 
 
-IMPLEMENTATIONS = {"grouped_linear": grouped_linear, "grouped_sum": grouped_sum}
+IMPLEMENTATIONS = {
+    "group_rows": group_rows,
+    "grouped_linear": grouped_linear,
+    "grouped_sum": grouped_sum,
+}

@@ -1,4 +1,4 @@
-"""The products of groups of rows, and the sums of each token's rows, in Triton."""
+"""Rows put in groups, the groups' products, and the sums of each token's rows, in Triton."""
 
 from __future__ import annotations
 
@@ -6,6 +6,27 @@ import triton
 import triton.language as tl
 
 from inferd_kernels.linear.gpu_kernels import place, store, sums
+
+
+@triton.jit(do_not_specialize=["rows"])
+def count_before(
+    groups, order, places, offsets, rows, count, BLOCK: tl.constexpr, CHUNK: tl.constexpr
+):
+    """A program for BLOCK of the rows, and then of the bounds: each counts what is before it."""
+    mine = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    is_row = mine < rows
+    is_bound = (mine >= rows) & (mine <= rows + count)
+    group = tl.where(is_row, tl.load(groups + mine, is_row, 0), mine - rows)
+    number = tl.where(is_row, mine, 0)  # a bound stands before its group's first row
+    before = tl.zeros((BLOCK,), tl.int32)
+    for start in range(0, rows, CHUNK):
+        other = start + tl.arange(0, CHUNK)
+        their = tl.load(groups + other, other < rows, count + 1)[None, :]
+        earlier = (their == group[:, None]) & (other[None, :] < number[:, None])
+        before += tl.sum(((their < group[:, None]) | earlier).to(tl.int32), 1)
+    tl.store(places + mine, before.to(tl.int64), is_row)
+    tl.store(order + before, mine.to(tl.int64), is_row)
+    tl.store(offsets + (mine - rows), before, is_bound)
 
 
 @triton.jit(do_not_specialize=["row_tiles"])

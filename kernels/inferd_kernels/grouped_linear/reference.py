@@ -1,4 +1,4 @@
-"""The meaning of `grouped_linear` and `grouped_sum`, in plain torch."""
+"""The meaning of `group_rows`, `grouped_linear` and `grouped_sum`, in plain torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ import torch
 from inferd_kernels.linear import PackedWeight, linear
 
 PIECE = 1 << 17  # numbers that are made float32 at a time: they stay in the CPU's cache
+
+
+def group_rows(groups: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rows = len(groups)
+    numbers = torch.arange(max(rows, count + 1), device=groups.device)
+    ascending, order = groups.sort(stable=True)
+    places = torch.empty_like(order).scatter_(0, order, numbers[:rows])
+    return order, places, torch.searchsorted(ascending, numbers[: count + 1], out_int32=True)
 
 
 def grouped_linear(

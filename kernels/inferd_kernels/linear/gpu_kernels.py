@@ -27,10 +27,10 @@ def sums(
 ):
     """Products [BLOCK_M, BLOCK_N] of a tile's rows with its outputs, over inputs begin … end - 1.
 
-    x and weight point to the tile's first row and first output; in a tile, offsets fit int32.
+    x and weight point to the tile's first row and first output.
     """
-    row = tl.arange(0, BLOCK_M)[:, None]
-    column = tl.arange(0, BLOCK_N)[None, :]
+    row = tl.arange(0, BLOCK_M).to(tl.int64)[:, None]
+    column = tl.arange(0, BLOCK_N).to(tl.int64)[None, :]
     depth = tl.arange(0, BLOCK_K)
     x_offsets = row * x_stride + depth[None, :]
     weight_offsets = column * width + depth[:, None]
@@ -60,7 +60,7 @@ def store(
     out, values, rows_left, columns_left, stride, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 ):
     """Round values and write them to the tile that begins at out."""
-    row = tl.arange(0, BLOCK_M)[:, None]
+    row = tl.arange(0, BLOCK_M).to(tl.int64)[:, None]
     column = tl.arange(0, BLOCK_N)[None, :]
     inside = (row < rows_left) & (column < columns_left)
     tl.store(out + row * stride + column, values.to(out.dtype.element_ty), inside)

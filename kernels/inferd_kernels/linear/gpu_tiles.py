@@ -16,7 +16,8 @@ class Tile:
     Attributes:
         rows: 64 at least where a row's bits must not depend on the tile: see gpu_kernels.
         columns: outputs.
-        depth: bytes of a row that are multiplied at a time.
+        depth: inputs that are multiplied at a time; of float32, which the tensor cores do not
+            take, a quarter.
         stages: parts that are on the way from memory.
         cost: time for an input of all outputs, relative to the other tiles'. Estimated from the
             cache's rate, not measured.
@@ -30,24 +31,24 @@ class Tile:
     cost: int
 
     def inputs(self, dtype: torch.dtype) -> int:
-        return self.depth // dtype.itemsize
+        return self.depth // 4 if dtype == torch.float32 else self.depth
 
     def count(self, outputs: int) -> int:
         """Of tiles side by side."""
         return -(-outputs // self.columns)
 
 
-SKINNY = Tile(16, 64, depth=256, warps=4, stages=4, cost=5)
+SKINNY = Tile(16, 64, depth=128, warps=4, stages=4, cost=5)
 """For few rows whose bits may depend on the tile."""
-STREAM = Tile(64, 32, depth=256, warps=4, stages=4, cost=5)
+STREAM = Tile(64, 32, depth=128, warps=4, stages=4, cost=5)
 """Reads weights as fast as they come; 64 rows cost a third of what the tensor cores can do in that
 time."""
-STREAM_DEEP = Tile(64, 32, depth=256, warps=4, stages=7, cost=5)
+STREAM_DEEP = Tile(64, 32, depth=128, warps=4, stages=7, cost=5)
 """The same with more on the way, for a program per multiprocessor."""
-STREAM_NARROW = Tile(64, 16, depth=256, warps=4, stages=8, cost=4)
+STREAM_NARROW = Tile(64, 16, depth=128, warps=4, stages=8, cost=4)
 """More programs, for few outputs."""
-MEDIUM = Tile(128, 128, depth=128, warps=8, stages=3, cost=13)
-LARGE = Tile(128, 256, depth=128, warps=8, stages=4, cost=20)
+MEDIUM = Tile(128, 128, depth=64, warps=8, stages=3, cost=13)
+LARGE = Tile(128, 256, depth=64, warps=8, stages=4, cost=20)
 ROOMY = 160 << 10
 """Bytes of shared memory that a program needs for STREAM_DEEP, STREAM_NARROW and LARGE; an A100
 has them, a consumer's GPU has not."""

@@ -10,7 +10,7 @@ from inferd.engines.native.decoder_config import MoESpec
 from inferd.engines.native.stores import Experts, Weight
 from inferd_kernels.activation import Kind as Activation
 from inferd_kernels.activation import gated
-from inferd_kernels.grouped_linear import grouped_linear, grouped_sum
+from inferd_kernels.grouped_linear import group_rows, grouped_linear, grouped_sum
 from inferd_kernels.linear import linear
 from inferd_kernels.lora import LoraSegments
 
@@ -31,11 +31,7 @@ class SparseMLP:
         A token's experts are summed in the order of their numbers, whoever shares its batch.
         """
         shares, experts = self._route(x)
-        chosen, order = experts.flatten().sort(stable=True)
-        groups, rows = self.spec.num_experts + 1, len(order)
-        numbers = torch.arange(max(groups, rows), device=x.device)
-        offsets = torch.searchsorted(chosen, numbers[:groups], out_int32=True)
-        places = torch.empty_like(order).scatter_(0, order, numbers[:rows])
+        order, places, offsets = group_rows(experts.flatten(), self.spec.num_experts)
         inner = grouped_linear(x[order // self.spec.top_k], self.gate_up, offsets)
         result = grouped_linear(gated(inner, self.activation), self.down, offsets)
         return grouped_sum(result, places.view(experts.shape), shares)
