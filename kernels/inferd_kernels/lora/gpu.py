@@ -20,8 +20,8 @@ from inferd_kernels.lora.segments import LoraSegments, grouped
 
 PIECES = 8
 """That the input is cut into, at most, and each summed up by itself."""
-MIN_PIECE = 256  # columns
-BLOCK = 128  # columns of the input at a time
+PIECE_STEP = 128  # columns
+MIN_PIECE = 256
 EXPAND_RANKS = 16
 
 
@@ -30,20 +30,20 @@ class Shape:
     """How work is cut. None of these was measured on a GPU yet."""
 
     tile: int  # rows
-    shares: int  # programs of `expand` that share a tile
     split: bool  # whether each piece of the input has a program of its own
     ranks: int  # of a program of `shrink` at a time
-    turns: int  # programs that share a slot's ranks, at most
+    block: int  # columns of the input at a time
     columns: int  # of a program of `expand`
-    shrink_warps: int
+    warps: int  # of a program of `shrink`
     stages: int
 
 
-FEW = Shape(16, 1, True, 16, 4, 256, 2, 4)
+FEW = Shape(16, True, 16, 128, 128, 2, 4)
 """Decoding: few rows of each slot; factors are read once, by as many programs as can be."""
-MANY = Shape(64, 2, False, 64, 4, 128, 2, 3)
+MANY = Shape(32, False, 64, 64, 64, 8, 3)
 """Prefill: a slot's factors serve many rows."""
 MANY_ROWS = 257
+TURNS = 4  # programs that share a slot's ranks, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,12 @@ def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSeg
     assert x.stride(1) == 1 or size == 1
     order = order_of(segments, len(x), len(module.slots), x.device)
     shape = order.shape
-    piece = max(MIN_PIECE, triton.cdiv(triton.cdiv(size, PIECES), BLOCK) * BLOCK)
+    piece = max(MIN_PIECE, triton.cdiv(triton.cdiv(size, PIECES), PIECE_STEP) * PIECE_STEP)
     pieces = max(1, triton.cdiv(size, piece))
     stored = pieces if shape.split else 1
     low = _low(module, stored, len(x), x.device)
-    turns = min(shape.turns, triton.cdiv(low.shape[2], shape.ranks))
+    ranks, block = (16, 32) if x.dtype == torch.float32 else (shape.ranks, shape.block)
+    turns = min(TURNS, triton.cdiv(low.shape[2], ranks))
     kernels.shrink[(len(order.slots), turns, stored)](
         x,
         low,
@@ -86,10 +87,10 @@ def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSeg
         pieces,
         pieces // stored,
         TILE=shape.tile,
-        RANKS=shape.ranks,
-        BLOCK=BLOCK if shape.split else BLOCK // 2,
+        RANKS=ranks,
+        BLOCK=block,
         PRECISION="ieee",
-        num_warps=shape.shrink_warps,
+        num_warps=shape.warps,
         num_stages=shape.stages,
     )
     _expand(y, low, table, order, module, precise=x.dtype == torch.float32)
@@ -137,7 +138,7 @@ def _expand(
     assert y.stride(1) == 1 or y.shape[1] == 1
     shape = order.shape
     columns = triton.cdiv(y.shape[1], shape.columns) + MAX_PARTS
-    kernels.expand[(len(order.slots) * shape.shares, columns)](
+    kernels.expand[(len(order.slots), columns)](
         y,
         low,
         order.rows,
@@ -150,11 +151,11 @@ def _expand(
         y.shape[1],
         len(low),
         TILE=shape.tile,
-        SHARES=shape.shares,
         PIECES=PIECES if shape.split else 1,
         RANKS=EXPAND_RANKS,
         COLUMNS=shape.columns,
         PRECISION="ieee" if precise else "tf32x3",
+        num_stages=1,
     )
 
 

@@ -67,8 +67,8 @@ def order(
     left = tl.sum(tl.where(own, counts, 0), 0) - skipped
     used = slot < SLOTS
     tl.store(tile_slots + tile, tl.where(used, slot, -1))
-    place = tl.arange(0, TILE)
-    tl.store(rows + tile * TILE + place, place * 0 - 1, place >= tl.where(used, left, 0))
+    spare = tl.arange(0, TILE)
+    tl.store(rows + tile * TILE + spare, spare * 0 - 1, spare >= tl.where(used, left, 0))
     if used:
         seen = -skipped
         for begin in range(0, count, BLOCK):
@@ -173,90 +173,77 @@ def expand(
     width,
     num_pieces,
     TILE: tl.constexpr,
-    SHARES: tl.constexpr,  # programs that share a tile's rows
     PIECES: tl.constexpr,  # num_pieces or more
     RANKS: tl.constexpr,
     COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Programs: shares of tiles, and columns of parts, which no two parts share."""
-    tile = tl.program_id(0) // SHARES
+    """Programs: tiles, and columns of parts, which no two parts share."""
+    tile = tl.program_id(0)
     slot = tl.load(tile_slots + tile)
     if slot >= 0:
         entry = table + slot.to(tl.int64) * table_stride
-        column = tl.program_id(1)
-        part = tl.full([], -1, tl.int32)
-        before = tl.zeros([], tl.int32)  # ranks of the parts in front of it
-        first = tl.zeros([], tl.int32)
-        for each in tl.static_range(PARTS):
-            fields = entry + (HEADER + each * FIELDS)
-            span = tl.load(fields + SPAN).to(tl.int32)
-            rank = tl.load(fields + B_RANK).to(tl.int32)
-            blocks = (span + (COLUMNS - 1)) // COLUMNS
-            here = (part < 0) & (column >= first) & (column < first + blocks)
-            before += tl.where((part < 0) & (here == 0), rank, 0)
-            part = tl.where(here, each, part)
-            first += tl.where(part < 0, blocks, 0)
-        if part >= 0:
-            share = tl.program_id(0) * (TILE // SHARES) + tl.arange(0, TILE // SHARES)
-            own = tl.load(rows + share).to(tl.int64)
-            _add_columns(
-                y + own[:, None] * y_stride,
-                low + own[:, None] * low_stride + before,
-                own >= 0,
-                entry + HEADER + part * FIELDS,
-                (column - first) * COLUMNS + tl.arange(0, COLUMNS),
-                piece_stride,
-                width,
-                num_pieces,
-                PIECES,
-                RANKS,
-                PRECISION,
-            )
+        column = tl.program_id(1)  # in blocks, of all the parts one after another
+        found = False
+        before = 0  # ranks of the parts in front of the one that has it
+        first = 0  # blocks of them
+        begin, span, offset, end, b, kind, rank = _part(entry, 0)
+        for each in tl.static_range(1, PARTS):  # loads wait for no other part's
+            others = _part(entry, each)
+            found = found | (column < first + _blocks(span, COLUMNS))
+            before += tl.where(found, 0, rank)
+            first += tl.where(found, 0, _blocks(span, COLUMNS))
+            begin = tl.where(found, begin, others[0])
+            span = tl.where(found, span, others[1])
+            offset = tl.where(found, offset, others[2])
+            end = tl.where(found, end, others[3])
+            b = tl.where(found, b, others[4])
+            kind = tl.where(found, kind, others[5])
+            rank = tl.where(found, rank, others[6])
+        if column < first + _blocks(span, COLUMNS):
+            begin = tl.multiple_of(begin, ALIGN)
+            span = tl.multiple_of(span, ALIGN)
+            own = tl.load(rows + tile * TILE + tl.arange(0, TILE)).to(tl.int64)
+            inside = (own >= 0)[:, None]
+            local = (column - first) * COLUMNS + tl.arange(0, COLUMNS)
+            columns = begin + local
+            reached = ((local < span) & (columns < width))[None, :]
+            place = y + own[:, None] * y_stride + columns[None, :]
+            value = tl.load(place, inside & reached, 0.0)
+            delta = tl.zeros([TILE, COLUMNS], tl.float32)
+            for start in range(0, rank, RANKS):
+                ranks = start + tl.arange(0, RANKS)
+                source = low + own[:, None] * low_stride + (before + ranks)[None, :]
+                lows = tl.zeros([TILE, RANKS], tl.float32)
+                for index in tl.static_range(PIECES):
+                    known = (ranks < tl.where(num_pieces > index, rank, 0))[None, :]
+                    lows += tl.load(source + index * piece_stride, inside & known, 0.0)
+                at = ranks.to(tl.int64)[:, None] * span + local[None, :]
+                factors = _load(b, kind, at, (ranks < rank)[:, None] & (local < span)[None, :])
+                delta = tl.dot(lows, factors, delta, input_precision=PRECISION)
+            after = (value.to(tl.float32) + delta).to(value.dtype)
+            if (begin == offset) & (begin + span == end):
+                tl.store(place, after, inside & reached)
+            else:  # b's rows reach into columns of another part
+                exact = ((columns >= offset) & (columns < end))[None, :]
+                tl.store(place, after, inside & exact)
 
 
 @triton.jit
-def _add_columns(
-    y,
-    low,
-    inside,
-    fields,
-    local,  # columns from where b's rows begin
-    piece_stride,
-    width,
-    num_pieces,
-    PIECES: tl.constexpr,
-    RANKS: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    begin = tl.multiple_of(tl.load(fields + BEGIN), ALIGN)
-    span = tl.multiple_of(tl.load(fields + SPAN), ALIGN)
-    offset = tl.load(fields + OFFSET)
-    end = offset + tl.load(fields + WIDTH)
+def _part(entry, part: tl.constexpr):
+    """What the table says of a slot's part."""
+    fields = entry + (HEADER + part * FIELDS)
+    begin = tl.load(fields + BEGIN).to(tl.int32)
+    span = tl.load(fields + SPAN).to(tl.int32)
+    offset = tl.load(fields + OFFSET).to(tl.int32)
+    end = offset + tl.load(fields + WIDTH).to(tl.int32)
     rank = tl.load(fields + B_RANK).to(tl.int32)
-    kind = tl.load(fields + B_KIND)
-    b = tl.load(fields + B)
-    columns = begin + local
-    wide = (local < span) & (columns < width)
-    place = y + columns[None, :]
-    value = tl.load(place, inside[:, None] & wide[None, :], 0.0)
-    delta = tl.zeros([y.shape[0], local.shape[0]], tl.float32)
-    for first in range(0, rank, RANKS):
-        ranks = first + tl.arange(0, RANKS)
-        lows = tl.zeros([y.shape[0], RANKS], tl.float32)
-        for index in tl.static_range(PIECES):
-            source = low + index * piece_stride + ranks[None, :]
-            known = ranks < tl.where(num_pieces > index, rank, 0)
-            lows += tl.load(source, inside[:, None] & known[None, :], 0.0)
-        at = ranks.to(tl.int64)[:, None] * span + local[None, :]
-        factors = _load(b, kind, at, (ranks < rank)[:, None] & (local < span)[None, :])
-        delta = tl.dot(lows, factors, delta, input_precision=PRECISION)
-    after = (value.to(tl.float32) + delta).to(value.dtype)
-    if (begin == offset) & (begin + span == end):
-        tl.store(place, after, inside[:, None] & wide[None, :])
-    else:  # b's rows reach into columns of another part
-        exact = (columns >= offset) & (columns < end)
-        tl.store(place, after, inside[:, None] & exact[None, :])
+    return begin, span, offset, end, tl.load(fields + B), tl.load(fields + B_KIND), rank
+
+
+@triton.jit
+def _blocks(span, COLUMNS: tl.constexpr):
+    return (span + (COLUMNS - 1)) // COLUMNS
 
 
 @triton.jit
