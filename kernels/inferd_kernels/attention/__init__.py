@@ -12,6 +12,7 @@ ATTENTION = Op(
     reference.attention,
     cpu="inferd_kernels.attention.cpu",
     gpu="inferd_kernels.attention.gpu",
+    gpu_invariant="inferd_kernels.attention.gpu_invariant",
 )
 
 

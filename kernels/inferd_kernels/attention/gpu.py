@@ -66,6 +66,11 @@ def exponents(scale: float, softcap: float) -> tuple[float, float]:
     return 2 * scale / softcap * math.log2(math.e), softcap * math.log2(math.e)
 
 
+def programs_wanted(device: torch.device, kv_heads: int) -> int:
+    """Of each kv head, while decoding."""
+    return max(1, _multiprocessors(device) * PROGRAMS_PER_SM // kv_heads)
+
+
 def decode_tokens(head_dim: int, itemsize: int) -> int:
     """Positions in a tile of the decode kernel: as many as TILE_BYTES hold."""
     fit = TILE_BYTES // (triton.next_power_of_2(max(head_dim, 16)) * itemsize)
@@ -76,10 +81,10 @@ def prefill_tile(head_dim: int, itemsize: int) -> tuple[int, int, int, int]:
     """Rows, positions, warps and stages of the prefill kernel."""
     dims = triton.next_power_of_2(max(head_dim, 16))
     if itemsize == 4:  # no matrix units: what a model's numbers are checked with
-        return 32, 32 if dims <= 128 else 16, 4, 1
-    if dims > 256:
-        return 64, 32, 8, 2
-    return (128, 64, 8, 3) if dims <= 128 else (128, 32, 8, 2)
+        return 16, 32 if dims <= 128 else 16, 4, 1
+    if dims <= 128:
+        return 128, 64, 8, 5
+    return (128, 32, 8, 3) if dims <= 256 else (64, 32, 8, 3)
 
 
 def _decode(
@@ -97,7 +102,7 @@ def _decode(
     heads, tables, count = q.shape[1], batch[0], len(batch[2])
     tokens = decode_tokens(head_dim, q.element_size())
     shortest = max(tokens, SHORTEST)
-    items = max(1, _multiprocessors(q.device) * PROGRAMS_PER_SM // kv_heads)
+    items = programs_wanted(q.device, kv_heads)
     longest = min(window, max_seqlen_k) if window else max_seqlen_k
     programs = count * -(-longest // shortest)
     split = programs > count
@@ -106,14 +111,14 @@ def _decode(
     scratch = programs if split else 0
     partial = torch.empty(scratch, heads, head_dim, dtype=torch.float32, device=q.device)
     logs = torch.empty(scratch, heads, dtype=torch.float32, device=q.device)
-    same = dict(
-        HEAD_DIM=head_dim,
-        DIMS=dims,
-        TOKENS=tokens,
-        SHORTEST=shortest,
-        MIXED=mixed,
-        WINDOWED=window > 0,
-    )
+    same = {
+        "HEAD_DIM": head_dim,
+        "DIMS": dims,
+        "TOKENS": tokens,
+        "SHORTEST": shortest,
+        "MIXED": mixed,
+        "WINDOWED": window > 0,
+    }
     decode[(kv_heads, programs)](
         q,
         *caches,
@@ -134,7 +139,7 @@ def _decode(
         ROWS=max(16, triton.next_power_of_2(heads // kv_heads)),
         CAPPED=factors[1] > 0,
         num_warps=4,
-        num_stages=3,
+        num_stages=5,
         **same,
     )
     if split:

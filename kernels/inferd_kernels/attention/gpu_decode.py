@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from inferd_kernels.attention.gpu_tile import attend
+from inferd_kernels.attention.gpu_tile import attend, none
 
 SEQUENCES = tl.constexpr(256)
 """Sequences whose lengths a program looks at together."""
@@ -112,9 +112,7 @@ def decode(
     real = (heads < GROUP)[:, None] & (dims < HEAD_DIM)[None, :]
     heads += kv_head * GROUP
     query = tl.load(q + row * q_token + heads[:, None] * q_head + dims[None, :], real, 0.0)
-    top = tl.full([ROWS], float("-inf"), tl.float32)
-    total = tl.zeros([ROWS], tl.float32)
-    acc = tl.zeros([ROWS, DIMS], tl.float32)
+    top, total, acc = none(ROWS, DIMS)
     high = tl.zeros([ROWS], tl.int32) + stop - 1
     for start in range(begin, stop, TOKENS):
         top, total, acc = attend(

@@ -1,8 +1,7 @@
 """Attention of sequences with several new rows: causal, after whatever the cache already holds.
 
-The query heads of a kv head are rows beside each other: row i of a sequence's m * GROUP is query
-i // GROUP of head i % GROUP. So a tile of rows spans few positions, little of it lies beyond the
-diagonal, and no group size leaves rows empty.
+The query heads of a kv head are rows beside each other, so that a tile of rows spans few positions,
+little of it lies beyond the diagonal, and no group size leaves rows empty.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from inferd_kernels.attention.gpu_tile import attend
+from inferd_kernels.attention.gpu_tile import attend, none, queries
 
 
 @triton.jit(
@@ -51,9 +50,9 @@ def prefill(
     tile = tl.cdiv(rows * GROUP, ROWS) - 1 - tl.program_id(0)
     if (rows < least) | (tile < 0):
         return
-    flat = tile * ROWS + tl.arange(0, ROWS)
-    row = flat // GROUP
-    head = kv_head * GROUP + flat % GROUP
+    query, row, at, head, real = queries(
+        q, q_token, q_head, first_row, rows, tile, kv_head, GROUP, HEAD_DIM, ROWS, DIMS
+    )
     context = tl.load(lens + b)
     high = context - rows + row
     from_position = context - rows + tile * ROWS // GROUP
@@ -64,13 +63,7 @@ def prefill(
         low = high - window + 1
         begin = tl.maximum(from_position - window + 1, 0)
 
-    dims = tl.arange(0, DIMS)
-    real = (row < rows)[:, None] & (dims < HEAD_DIM)[None, :]
-    at = first_row.to(tl.int64) + row
-    query = tl.load(q + at[:, None] * q_token + head[:, None] * q_head + dims[None, :], real, 0.0)
-    top = tl.full([ROWS], float("-inf"), tl.float32)
-    total = tl.zeros([ROWS], tl.float32)
-    acc = tl.zeros([ROWS, DIMS], tl.float32)
+    top, total, acc = none(ROWS, DIMS)
     table = tables + b * table_stride
     k_head = keys + kv_head * HEAD_DIM
     v_head = values + kv_head * HEAD_DIM
@@ -125,5 +118,6 @@ def prefill(
             WINDOWED=WINDOWED,
             CAPPED=CAPPED,
         )
+    dims = tl.arange(0, DIMS)
     to = out + (at[:, None] * (KV_HEADS * GROUP) + head[:, None]) * HEAD_DIM + dims[None, :]
     tl.store(to, (acc / total[:, None]).to(out.dtype.element_ty), real)

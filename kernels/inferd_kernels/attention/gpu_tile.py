@@ -7,6 +7,43 @@ import triton.language as tl
 
 
 @triton.jit
+def none(ROWS: tl.constexpr, DIMS: tl.constexpr):
+    """The softmax of rows that have seen nothing: see `attend`."""
+    empty = tl.zeros([ROWS], tl.float32)
+    return empty - float("inf"), empty, tl.zeros([ROWS, DIMS], tl.float32)
+
+
+@triton.jit
+def queries(
+    q,
+    q_token,
+    q_head,
+    first_row,
+    rows,
+    tile,
+    kv_head,
+    GROUP: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    ROWS: tl.constexpr,
+    DIMS: tl.constexpr,
+):
+    """A tile of a sequence's rows for one kv head, whose heads are rows beside each other: row i
+    of rows * GROUP is query i // GROUP of head i % GROUP.
+
+    Returns: query [ROWS, DIMS]; of each row: number in its sequence, number in q, head; which of
+    all these are real, as query.
+    """
+    flat = tile * ROWS + tl.arange(0, ROWS)
+    row = flat // GROUP
+    head = kv_head * GROUP + flat % GROUP
+    at = first_row.to(tl.int64) + row
+    dims = tl.arange(0, DIMS)
+    real = (row < rows)[:, None] & (dims < HEAD_DIM)[None, :]
+    places = at[:, None] * q_token + head[:, None] * q_head + dims[None, :]
+    return tl.load(q + places, real, 0.0), row, at, head, real
+
+
+@triton.jit
 def attend(
     q,
     top,
@@ -47,19 +84,8 @@ def attend(
         blocks = tl.load(table + tokens // BLOCK_SIZE)
     slots = blocks.to(tl.int64) * BLOCK_SIZE + tokens % BLOCK_SIZE
     places = slots[:, None] * TOKEN_STRIDE + dims[None, :]
-    if MASKED and HEAD_DIM != q.shape[1]:
-        loaded = used[:, None] & (dims < HEAD_DIM)[None, :]
-        k = tl.load(keys + places, loaded, 0.0)
-        v = tl.load(values + places, loaded, 0.0)
-    elif MASKED:
-        k = tl.load(keys + places, used[:, None], 0.0)
-        v = tl.load(values + places, used[:, None], 0.0)
-    elif HEAD_DIM != q.shape[1]:
-        k = tl.load(keys + places, (dims < HEAD_DIM)[None, :], 0.0)
-        v = tl.load(values + places, (dims < HEAD_DIM)[None, :], 0.0)
-    else:
-        k = tl.load(keys + places)
-        v = tl.load(values + places)
+    k = _load(keys + places, tokens, begin, end, HEAD_DIM, MASKED)
+    v = _load(values + places, tokens, begin, end, HEAD_DIM, MASKED)
     scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
     if CAPPED:
         small = tl.exp2(-tl.abs(scores))
@@ -79,3 +105,18 @@ def attend(
     total = total * keep + tl.sum(shares, 1)
     acc = tl.dot(shares.to(v.dtype), v, acc * keep[:, None], input_precision="ieee")
     return highest, total, acc
+
+
+@triton.jit
+def _load(places, tokens, begin, end, HEAD_DIM: tl.constexpr, MASKED: tl.constexpr):
+    """What lies at places [TOKENS, DIMS]; 0 beyond HEAD_DIM and, where MASKED, [begin, end)."""
+    used = ((tokens >= begin) & (tokens < end))[:, None]
+    real = (tl.arange(0, places.shape[1]) < HEAD_DIM)[None, :]
+    if MASKED and places.shape[1] > HEAD_DIM:
+        return tl.load(places, used & real, 0.0)
+    elif MASKED:
+        return tl.load(places, used, 0.0)
+    elif places.shape[1] > HEAD_DIM:
+        return tl.load(places, real, 0.0)
+    else:
+        return tl.load(places)
