@@ -98,11 +98,11 @@ def _watch(core: Any, watch: Watch, operations: Watch) -> None:
     scheduler.plan = watch.timed("plan", scheduler.plan)
     scheduler.commit = watch.timed("commit", scheduler.commit)
     core._batcher.build = watch.timed("batch", core._batcher.build)
-    forward = watch.timed("forward", model.forward)
+    forward = watch.timed("forward", core._runner._forward)
     model.logits = watch.timed("logits", model.logits)
-    core._translate = watch.timed("events", core._translate)
+    core._teller.tell = watch.timed("events", core._teller.tell)
     sampler: Any = runner
-    sampler.choose = watch.timed("choose", sampler.choose)
+    sampler.choose_later = watch.timed("choose", sampler.choose_later)
     sampler.output_logprobs = watch.timed("logprobs", sampler.output_logprobs)
 
     def forward_twice(batch: Batch) -> Any:
@@ -116,7 +116,7 @@ def _watch(core: Any, watch: Watch, operations: Watch) -> None:
             operations.seconds["again"] += rest
         return hidden
 
-    model.forward = forward_twice
+    core._runner._forward = forward_twice
 
 
 def _medians(found: list[dict[str, float]]) -> dict[str, float]:

@@ -26,7 +26,7 @@ from inferd.engines.native.resting import Rest
 from inferd.engines.native.runner import Outcome, Runner
 from inferd.engines.native.sequences import Sequence
 from inferd.engines.native.start import start
-from inferd.engines.native.timeline import Timeline
+from inferd.engines.native.telling import Teller
 from inferd.engines.native.validation import refusal
 from inferd.engines.native.vocabulary import of_checkpoint
 from inferd.errors import InferdError, InvalidRequest, StartError
@@ -39,22 +39,15 @@ from inferd.messages import (
     Finish,
     LoadAdapter,
     MemoryUse,
-    PromptScored,
     Slept,
     Submit,
-    Tokens,
 )
 from inferd.units import human_bytes
-from inferd_scheduler import Event as SchedulerEvent
 from inferd_scheduler import (
-    Failed,
-    Finished,
     Refused,
-    Scheduled,
     Scheduler,
     SchedulerConfig,
     Step,
-    Token,
 )
 
 _log = logging.getLogger("inferd.engines.native")
@@ -124,9 +117,8 @@ class NativeCore:
         self._grammars = grammars
         self._intake = Intake(grammars, self._adapters, clock, config.max_queue_requests)
         self._clock = clock
-        self._timelines: dict[str, Timeline] = {}
+        self._teller = Teller(self._runner.sequences, self._ended)
         self._departed: list[str] = []  # adapters of those that ended in the step in flight
-        self._prompt_tokens = self._output_tokens = 0
         rank = max_adapter_rank if config.max_adapters else 0
         self._info = describe(model, config, load_s, rank)
         memory = self._memory(fresh=True)
@@ -157,7 +149,7 @@ class NativeCore:
         if self._intake.remove(request_id):
             return [Finish(request_id, "abort")]
         now = self._clock()
-        return self._translate(self._scheduler.abort(request_id, now), Outcome(), now)
+        return self._teller.tell(self._scheduler.abort(request_id, now), Outcome(), now)
 
     def step(self) -> list[Event]:
         idle = not (self._scheduler.has_work or self._pipeline.in_flight)
@@ -165,7 +157,7 @@ class NativeCore:
         turn = self._pipeline.turn()
         if turn is not None:
             self._end_departed()
-            messages += self._translate(*turn)
+            messages += self._teller.tell(*turn)
         return messages
 
     def rest(self) -> bool:
@@ -207,8 +199,8 @@ class NativeCore:
             preemptions=stats.total_preemptions,
             prefix_queries=stats.total_prefix_queries,
             prefix_hits=stats.total_prefix_hits,
-            prompt_tokens=self._prompt_tokens,
-            output_tokens=self._output_tokens,
+            prompt_tokens=self._teller.prompt_tokens,
+            output_tokens=self._teller.output_tokens,
             memory=self._memory(),
             adapters_held=len(self._adapters),
             adapters_in_slots=stats.num_adapters,
@@ -221,15 +213,15 @@ class NativeCore:
             self._grammars.warm()
         self._scheduler.check()
         stats = self._scheduler.stats()
-        assert len(self._timelines) == stats.num_running + stats.num_waiting
-        assert self._runner.sequences.keys() == self._timelines.keys()
-        assert not any(request_id in self._intake for request_id in self._timelines)
-        running = (each.adapter for each in self._runner.sequences.values())
-        running = [name for name in running if name]
-        self._adapters.check(self._intake.adapters(), [*running, *self._departed])
+        timelines = self._teller.timelines
+        assert len(timelines) == stats.num_running + stats.num_waiting
+        assert self._runner.sequences.keys() == timelines.keys()
+        assert not any(request_id in self._intake for request_id in timelines)
+        adapters = [each.adapter for each in self._runner.sequences.values() if each.adapter]
+        self._adapters.check(self._intake.adapters(), [*adapters, *self._departed])
 
     def close(self) -> None:
-        for request_id in [*self._timelines, *self._intake]:
+        for request_id in [*self._teller.timelines, *self._intake]:
             self.abort(request_id)
         self._pipeline.drain()
         self._end_departed()
@@ -267,7 +259,7 @@ class NativeCore:
         except Refused as refused:
             return [Fail(submit.request_id, refused.code, refused.message)]
         self._runner.sequences[submit.request_id] = sequence
-        self._timelines[submit.request_id] = Timeline(arrival.submitted, len(submit.prompt))
+        self._teller.begin(submit.request_id, arrival.submitted, len(submit.prompt))
         if submit.adapter:
             self._adapters.begin(submit.adapter)
         return []
@@ -289,70 +281,21 @@ class NativeCore:
         assert forgotten, f"{adapter} is still in use"
         self._slots.remove(adapter)
 
-    def _translate(self, events: list[SchedulerEvent], outcome: Outcome, now: float) -> list[Event]:
-        """The scheduler's events as messages, with what the runner knows about them."""
-        messages: list[Event] = []
-        for event in events:
-            if isinstance(event, Token):
-                messages += self._tokens(event, outcome, now)
-            elif isinstance(event, Scheduled):
-                timeline = self._timelines[event.request_id]
-                timeline.queued_s = event.queued_s
-                timeline.cached_tokens = event.cached_tokens
-                self._prompt_tokens += timeline.num_prompt
-            elif isinstance(event, Finished):
-                messages.append(self._finish(event))
-            elif isinstance(event, Failed):
-                messages.append(self._fail(event, outcome.failed.get(event.request_id)))
-        return messages
-
-    def _tokens(self, event: Token, outcome: Outcome, now: float) -> list[Event]:
-        messages: list[Event] = []
-        timeline = self._timelines[event.request_id]
-        sequence = self._runner.sequences[event.request_id]
-        begun = timeline.token(now)
-        if begun is not None and sequence.sampling.prompt_logprobs is not None:
-            messages.append(PromptScored(event.request_id, tuple(sequence.prompt_scores)))
-        self._output_tokens += 1
-        score = outcome.logprobs.get(event.request_id)
-        scores = () if score is None else (score,)
-        messages.append(Tokens(event.request_id, (event.token,), scores, begun))
-        return messages
-
-    def _finish(self, event: Finished) -> Finish:
-        timeline = self._forget(event.request_id)
-        return Finish(
-            event.request_id,
-            event.reason,
-            event.stop_token,
-            decode_s=timeline.decode_s,
-            preemptions=event.preemptions,
-        )
-
-    def _fail(self, event: Failed, error: InferdError | None) -> Fail:
-        """Of what the scheduler ended; `error` is what came of its step, if anything."""
-        grammar = self._runner.sequences[event.request_id].grammar
-        self._forget(event.request_id)
-        if isinstance(error, InvalidRequest):
-            self._intake.forget_grammar(grammar)
-            return Fail(event.request_id, "invalid", event.message, param=error.param or "")
-        log = "" if error is None else str(error)
-        return Fail(event.request_id, event.code, event.message, log)
-
     def _end_departed(self) -> None:
         """The step that was in flight when they ended is done."""
         departed, self._departed = self._departed, []
         for adapter in departed:
             self._adapters.end(adapter)
 
-    def _forget(self, request_id: str) -> Timeline:
-        sequence = self._runner.sequences.pop(request_id)
-        if sequence.adapter:
-            if self._pipeline.holds(sequence):
-                self._departed.append(sequence.adapter)
-            else:
-                self._adapters.end(sequence.adapter)
-        return self._timelines.pop(request_id)
+    def _ended(self, sequence: Sequence, error: InferdError | None) -> None:
+        """It has left the scheduler; what it used in a step in flight stays until that is done."""
+        del self._runner.sequences[sequence.request_id]
+        if isinstance(error, InvalidRequest):
+            self._intake.forget_grammar(sequence.grammar)
+        if sequence.adapter and self._pipeline.holds(sequence):
+            self._departed.append(sequence.adapter)
+        elif sequence.adapter:
+            self._adapters.end(sequence.adapter)
 
 
 def reader(model: Model, max_rank: int) -> Read:
