@@ -15,8 +15,7 @@ from inferd.engines.base import AdapterNews, EngineSpec, Progress
 from inferd.engines.native.adapters.reading import read
 from inferd.engines.native.adapters.slots import Slots
 from inferd.engines.native.adapters.table import Adapters, Read
-from inferd.engines.native.batching import Batcher, KVCache, StepBatcher, allocate_kv, touch
-from inferd.engines.native.device_batching import SCRATCH_BLOCKS, DeviceBatcher
+from inferd.engines.native.capturing import Capture
 from inferd.engines.native.grammars import Grammars
 from inferd.engines.native.intake import Arrival, Intake, fail_of, to_request
 from inferd.engines.native.model import Model
@@ -25,7 +24,9 @@ from inferd.engines.native.report import MemoryGauge, describe, kv_bytes
 from inferd.engines.native.resting import Rest
 from inferd.engines.native.runner import Outcome, Runner
 from inferd.engines.native.sequences import Sequence
+from inferd.engines.native.splitting import with_room
 from inferd.engines.native.start import start
+from inferd.engines.native.stepping import Stepping, capture_for
 from inferd.engines.native.telling import Teller
 from inferd.engines.native.validation import refusal
 from inferd.engines.native.vocabulary import of_checkpoint
@@ -66,6 +67,7 @@ class NativeCore:
         deterministic: what `info` says; the caller has chosen the kernels.
         ahead: whether a step is begun before the one before it is finished; None: not on a CPU,
             where nothing is gained.
+        capture: makes graphs of decode steps; None: steps run as they are.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class NativeCore:
         adapter_host_bytes: int = 1 << 30,
         deterministic: bool = False,
         ahead: bool | None = None,
+        capture: Capture | None = None,
     ) -> None:
         why_not = "" if config.max_adapters else "this engine takes no adapters (--max-adapters 0)"
         if model.adaptable is None:
@@ -87,19 +90,9 @@ class NativeCore:
             config = replace(config, max_adapters=0)
         self._model = model
         self._config = config
-        max_blocks = -(-config.max_model_len // config.block_size)
-        on_cpu = model.device.type == "cpu"
-        ahead = not on_cpu if ahead is None else ahead
-        self._scratch_blocks = SCRATCH_BLOCKS if ahead or not on_cpu else 0
-        batcher = DeviceBatcher if self._scratch_blocks else Batcher
-        self._batcher: StepBatcher = batcher(
-            self._allocate_kv(),
-            config.block_size,
-            config.max_batch_size,
-            max_blocks,
-            config.max_batch_tokens,
-        )
-        self._runner = Runner(model, self._batcher)
+        ahead = model.device.type != "cpu" if ahead is None else ahead
+        self._stepping = Stepping(model, config, on_device=ahead, capture=capture)
+        self._runner = Runner(model, self._stepping.batcher, self._stepping.forward)
         self._scheduler = Scheduler(config)
         self._pipeline = Pipeline(
             self._scheduler, self._runner, self._fill_slots, clock, ahead=ahead
@@ -107,7 +100,9 @@ class NativeCore:
         self._rest = Rest(model.weights, model.device)
         self._gauge = MemoryGauge(model.device)
         modules = {} if model.adaptable is None else model.adaptable.modules
-        self._slots = Slots(modules, config.max_adapters, model.device)
+        self._slots = Slots(
+            modules, config.max_adapters, model.device, model.dtype, max_rank=max_adapter_rank
+        )
         self._adapters = Adapters(
             reader(model, max_adapter_rank) if config.max_adapters else None,
             host_bytes=adapter_host_bytes,
@@ -161,7 +156,7 @@ class NativeCore:
         return messages
 
     def rest(self) -> bool:
-        return False
+        return self._stepping.rest()
 
     def load_adapter(self, load: LoadAdapter) -> None:
         self._adapters.load(load)
@@ -179,13 +174,13 @@ class NativeCore:
         self._end_departed()
         self._scheduler.forget_all()
         self._slots.clear_all()
-        self._batcher.kv_cache = ()
+        self._stepping.sleep()
         self._rest.leave_device()
         return Slept(self._memory(fresh=True))
 
     def wake(self) -> Awake:
         self._rest.return_to_device()
-        self._batcher.kv_cache = self._allocate_kv()
+        self._stepping.wake()
         return Awake(self._memory(fresh=True))
 
     def stats(self) -> EngineStats:
@@ -229,18 +224,9 @@ class NativeCore:
         self._adapters.close()
         self._intake.close()
 
-    def _allocate_kv(self) -> KVCache:
-        model, config = self._model, self._config
-        num_blocks = config.num_blocks + self._scratch_blocks
-        kv_cache = allocate_kv(
-            model.kv_specs, num_blocks, config.block_size, model.dtype, model.device
-        )
-        touch(kv_cache)
-        return kv_cache
-
     def _memory(self, *, fresh: bool = False) -> MemoryUse:
         """On the device; of what sleeps beside it, weights and adapters."""
-        asleep = not self._batcher.kv_cache
+        asleep = self._stepping.asleep
         in_host = asleep or self._model.device.type == "cpu"
         return self._gauge.read(
             weights=self._info.weight_bytes,
@@ -269,7 +255,8 @@ class NativeCore:
         wrong: dict[int, Exception] = {}
         for slot, adapter in step.slot_loads:
             try:
-                self._slots.fill(slot, adapter, self._adapters.factors(adapter))
+                factors = self._adapters.factors(adapter)
+                with_room(partial(self._slots.fill, slot, adapter, factors))
             except RuntimeError as error:  # torch's, from the device's allocator
                 _log.exception("putting %s into slot %d failed", adapter, slot)
                 wrong[slot] = error
@@ -324,6 +311,7 @@ def create(spec: EngineSpec, on_progress: Callable[[Progress], None]) -> NativeC
             max_adapter_rank=spec.max_adapter_rank,
             adapter_host_bytes=spec.adapter_host_bytes,
             deterministic=spec.deterministic,
+            capture=capture_for(model, enforce_eager=spec.enforce_eager),
         )
     except RuntimeError as error:  # torch's, from either device's allocator
         needed = kv_bytes(model, config)

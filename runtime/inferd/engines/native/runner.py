@@ -16,6 +16,7 @@ from inferd.engines.native.constraint import Masks
 from inferd.engines.native.model import Batch, Model
 from inferd.engines.native.scoring import output_logprobs, score_prompt
 from inferd.engines.native.sequences import Sequence
+from inferd.engines.native.splitting import PartlyFailed
 from inferd.errors import EngineError, InferdError, InvalidRequest
 from inferd.messages import Logprob
 from inferd_kernels.lora import LoraSegments, segments
@@ -122,6 +123,10 @@ class Runner:
             self._begin_masks(flight)
         try:
             flight.hidden = self._forward(self._batcher.build(step))
+        except PartlyFailed as error:
+            flight.hidden = error.hidden
+            for b, why in error.failed.items():
+                flight.outcome.fail(step.works[b].request_id, f"forward pass failed: {why!r}")
         except Exception as error:
             _log.exception("step %d failed: %d sequences", step.number, len(step.works))
             for work in step.works:
