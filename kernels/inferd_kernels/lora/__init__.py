@@ -13,6 +13,7 @@ from inferd_kernels.dispatch import Op
 from inferd_kernels.lora import reference
 from inferd_kernels.lora.module import LoraModule, LoraPart, LoraWeights
 from inferd_kernels.lora.segments import NO_SEGMENTS, LoraSegments, Segment, segments
+from inferd_kernels.lora.warm import warm
 
 __all__ = [
     "NO_SEGMENTS",
@@ -24,6 +25,7 @@ __all__ = [
     "lora",
     "lora_embedding",
     "segments",
+    "warm",
 ]
 
 _MODULES = {"cpu": "inferd_kernels.lora.cpu", "gpu": "inferd_kernels.lora.gpu"}

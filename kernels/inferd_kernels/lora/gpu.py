@@ -2,7 +2,7 @@
 
 Grids and compiled code depend on the number of rows, the layer's shape, the number of slots and
 `LoraModule.max_rank` alone, and compiled code not even on the first. There are two ways to cut the
-work, for few rows and for many; `warm` compiles both, so that no adapter and no step waits for a
+work, for few rows and for many; `warm` runs both, so that no adapter and no step waits for a
 compiler.
 """
 

@@ -80,7 +80,7 @@ def order(
             seen += tl.sum(mine, 0)
 
 
-@triton.jit(do_not_specialize=["piece_stride", "num_pieces", "pieces_each"])
+@triton.jit(do_not_specialize=["table_stride", "piece_stride", "num_pieces", "pieces_each"])
 def shrink(
     x,  # [T, size]
     low,  # [pieces, T, low_stride] float32, out
@@ -128,7 +128,7 @@ def shrink(
             tl.store(goal + ranks[None, :], total, inside & (ranks < rank)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["table_stride"])
 def look_up(
     ids,  # [T] integers
     low,  # [T, low_stride] float32, out
@@ -159,7 +159,7 @@ def look_up(
             tl.store(low + own[:, None] * low_stride + ranks[None, :], value, inside)
 
 
-@triton.jit(do_not_specialize=["piece_stride", "num_pieces"])
+@triton.jit(do_not_specialize=["table_stride", "piece_stride", "num_pieces"])
 def expand(
     y,  # [T, width], changed in place
     low,  # [pieces, T, low_stride] float32

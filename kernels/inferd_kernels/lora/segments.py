@@ -59,9 +59,7 @@ def segments(slots: Sequence[int], lengths: Sequence[int], device: torch.device)
     return LoraSegments(tuple(Segment(slot, _rows(spans[slot], device)) for slot in sorted(spans)))
 
 
-def _on_gpu(
-    slots: Sequence[int], lengths: Sequence[int], device: torch.device
-) -> LoraSegments:
+def _on_gpu(slots: Sequence[int], lengths: Sequence[int], device: torch.device) -> LoraSegments:
     """Their `row_slots`, from page-locked memory."""
     rows = torch.from_numpy(np.repeat(np.asarray(slots, np.int32), lengths))
     if not (rows >= 0).any():
