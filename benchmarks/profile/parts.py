@@ -97,7 +97,8 @@ def _watch(core: Any, watch: Watch, operations: Watch) -> None:
     scheduler, model = core._scheduler, core._model
     scheduler.plan = watch.timed("plan", scheduler.plan)
     scheduler.commit = watch.timed("commit", scheduler.commit)
-    core._batcher.build = watch.timed("batch", core._batcher.build)
+    batcher = core._stepping.batcher
+    batcher.build = watch.timed("batch", batcher.build)
     forward = watch.timed("forward", core._runner._forward)
     model.logits = watch.timed("logits", model.logits)
     core._teller.tell = watch.timed("events", core._teller.tell)
