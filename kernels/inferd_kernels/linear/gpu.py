@@ -24,7 +24,7 @@ def linear(
 ) -> torch.Tensor:
     if isinstance(weight, PackedWeight):
         return reference.linear(x, weight, bias)  # in the CPU's memory
-    if len(x) <= SKINNY_ROWS:
+    if 0 < len(x) <= SKINNY_ROWS:
         return skinny(x, weight, bias)
     return functional.linear(x, weight, bias)
 
@@ -52,20 +52,27 @@ def multiply(
     if not len(x):
         return out
     tile = choose(len(x), len(weight), x.dtype, x.device)
-    return _launch(x, weight, bias, out, tile, 1)
+    return launch(x, weight, bias, out, tile, 1)
 
 
 def skinny(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """The product of a few rows, whose inputs are shared out where there are few outputs. The
-    parts are added in order; how many there are depends on the weight's shape alone."""
+    """The product of a few rows. Where there are few outputs, several programs share a row's
+    inputs; how many depends on the weight's shape alone."""
+    columns, parts = SKINNY.count(len(weight)), -(-x.shape[1] // SKINNY.inputs(x.dtype))
+    wanted = -(-2 * multiprocessors(x.device)[0] // columns)
+    return shared_out(x, weight, bias, min(wanted, max(1, parts // 4)))
+
+
+def shared_out(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, splits: int
+) -> torch.Tensor:
+    """The product by `splits` programs for each tile, whose sums are added in their order."""
     rows, outputs = len(x), len(weight)
     out = x.new_empty(rows, outputs)
-    columns, deep = SKINNY.count(outputs), -(-x.shape[1] // SKINNY.inputs(x.dtype))
-    splits = min(-(-2 * multiprocessors(x.device)[0] // columns), max(1, deep // 4))
-    if splits == 1 or not rows:
-        return _launch(x, weight, bias, out, SKINNY, 1)
+    if splits == 1:
+        return launch(x, weight, bias, out, SKINNY, 1)
     parts = x.new_empty(splits * rows, outputs, dtype=torch.float32)
-    _launch(x, weight, None, parts, SKINNY, splits)
+    launch(x, weight, None, parts, SKINNY, splits)
     add_splits[(rows, -(-outputs // 256))](
         parts,
         out if bias is None else bias,
@@ -80,7 +87,7 @@ def skinny(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     return out
 
 
-def _launch(
+def launch(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
