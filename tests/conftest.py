@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # where memory is poisoned torch asks
+if not Path("/dev/nvidiactl").exists():
+    # Read as a kernel is defined, so it must be there before any test imports one. Without torch,
+    # which not every test imports; where this errs, tests/kernels/gpu_device.py asks it.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest
 
