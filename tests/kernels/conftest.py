@@ -12,6 +12,8 @@ import torch
 from inferd_kernels.cpu.isa import named, supported
 from inferd_kernels.cpu.library import library, set_threads, using
 from inferd_kernels.dispatch import only
+from inferd_kernels.gpu import present
+from tests.kernels.compiled import Compile, compiler
 from tests.kernels.gpu_device import DEVICE
 
 
@@ -39,8 +41,16 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def gpu() -> Iterator[torch.device]:
     """The device for the GPU's kernels, which all operations run in this test."""
+    assert present(), "the tests need Triton"
     with only("gpu"):
         yield DEVICE
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compile]:
+    """See compiled.py."""
+    with compiler(tmp_path_factory.mktemp("triton")) as compile:
+        yield compile
 
 
 @pytest.fixture(params=[1, 2, 3])

@@ -6,9 +6,9 @@ import os
 
 import torch
 
-NATIVE = torch.cuda.is_available()
+NATIVE = torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET", "0") == "0"
 if not NATIVE:
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # before a kernel is defined
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before a kernel is defined; see tests/conftest
 
 DEVICE = torch.device("cuda" if NATIVE else "cpu")
 DTYPES = [torch.float32, torch.float16, *([torch.bfloat16] if NATIVE else [])]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from inferd_kernels.rmsnorm import add_rmsnorm, reference, rmsnorm
+from tests.kernels.compiled import CAPABILITIES, Compile
 from tests.kernels.gpu_device import DTYPES
 
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
@@ -38,3 +39,16 @@ def test_heads_of_a_fused_projection(
     found = rmsnorm(heads, weight, 1e-6)
     expected = reference.rmsnorm(heads, weight, 1e-6)
     torch.testing.assert_close(found, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def norms_8b(rows: int) -> None:
+    x = torch.empty(rows, 4096, dtype=torch.bfloat16)
+    add_rmsnorm(x, torch.empty_like(x), torch.empty(4096), 1e-5)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_compiled(compiled: Compile, capability: int) -> None:
+    (kernel,) = compiled(norms_8b, 64, capability=capability)
+    assert kernel.spills == kernel.stack == 0
+    assert kernel.registers <= 64
+    assert kernel.widths("ld.global")[:2] == [16, 16]

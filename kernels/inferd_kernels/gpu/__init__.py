@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import cache
 from importlib.util import find_spec
+
+# A product and the sum it goes into are rounded once, as cuBLAS and torch's own kernels do it. Said
+# here because Triton's default changes with its version, and a kernel's numbers should not.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 _log = logging.getLogger("inferd.kernels")
 
