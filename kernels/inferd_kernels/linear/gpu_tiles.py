@@ -61,7 +61,8 @@ def multiprocessors(device: torch.device) -> tuple[int, int]:
     if device.type != "cuda":
         return 132, 227 << 10
     found = torch.cuda.get_device_properties(device)
-    return found.multi_processor_count, found.shared_memory_per_block_optin
+    shared: int = found.shared_memory_per_block_optin  # type: ignore[attr-defined]  # no stub
+    return found.multi_processor_count, shared
 
 
 def choose(
@@ -74,10 +75,10 @@ def choose(
     processors, shared = multiprocessors(device)
     roomy = shared >= ROOMY
     if rows <= 64 * groups or dtype == torch.float32:
-        tiles = row_tiles(rows, groups, STREAM) * STREAM.count(outputs)
-        if not roomy or tiles > processors:
+        programs = row_tiles(rows, groups, STREAM) * STREAM.count(outputs)
+        if not roomy or programs > processors:
             return STREAM
-        return STREAM_NARROW if tiles <= processors // 2 else STREAM_DEEP
+        return STREAM_NARROW if programs <= processors // 2 else STREAM_DEEP
     tiles: Sequence[Tile] = (LARGE, MEDIUM, STREAM) if roomy else (MEDIUM, STREAM)
 
     def time(tile: Tile) -> int:
