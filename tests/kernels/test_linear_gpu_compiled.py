@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from inferd_kernels.grouped_linear import group_rows, grouped_linear, grouped_sum
-from inferd_kernels.linear import gpu, gpu_invariant
+from inferd_kernels.linear import gpu, gpu_invariant, gpu_tiles
 from tests.kernels.compiled import CAPABILITIES, SHARED_BYTES, Compile, Compiled
 
 ROWS = (1, 128, 512, 8192)
@@ -22,13 +22,21 @@ QWEN = (128, 768, 2048)
 each_capability = pytest.mark.parametrize("capability", CAPABILITIES)
 
 
-def products(rows: int, dtype: str) -> None:
+def on(capability: int) -> None:
+    """From now on tiles are chosen as on that GPU."""
+    found = (108 if capability == 80 else 132, SHARED_BYTES[capability])
+    setattr(gpu_tiles, "multiprocessors", lambda device: found)  # noqa: B010
+
+
+def products(capability: int, rows: int, dtype: str) -> None:
+    on(capability)
     for width, outputs in SHAPES:
         weight = torch.empty(outputs, width, dtype=getattr(torch, dtype))
         gpu_invariant.linear(weight.new_empty(rows, width), weight, weight.new_empty(outputs))
 
 
-def logits(rows: int) -> None:
+def logits(capability: int, rows: int) -> None:
+    on(capability)
     weight = torch.empty(HEAD[1], HEAD[0], dtype=torch.bfloat16)
     gpu_invariant.linear_f32(weight.new_empty(rows, HEAD[0]), weight)
 
@@ -39,7 +47,8 @@ def few_rows(rows: int) -> None:
         gpu.skinny(weight.new_empty(rows, width), weight, weight.new_empty(outputs))
 
 
-def experts(groups: int, width: int, outputs: int, rows: int) -> None:
+def experts(capability: int, groups: int, width: int, outputs: int, rows: int) -> None:
+    on(capability)
     weight = torch.empty(groups, outputs, width, dtype=torch.bfloat16)
     offsets = torch.empty(groups + 1, dtype=torch.int32)
     grouped_linear(weight.new_empty(rows, width), weight, offsets)
@@ -80,7 +89,7 @@ def one_chain(kernel: Compiled) -> None:
 @each_capability
 @pytest.mark.parametrize("rows", ROWS)
 def test_products(compiled: Compile, rows: int, capability: int) -> None:
-    kernels = compiled(products, rows, "bfloat16", capability=capability)
+    kernels = compiled(products, capability, rows, "bfloat16", capability=capability)
     assert kernels
     for kernel in kernels:
         streams(kernel)
@@ -91,14 +100,14 @@ def test_products(compiled: Compile, rows: int, capability: int) -> None:
 @pytest.mark.parametrize("rows", ROWS)
 def test_sums_are_one_chain(compiled: Compile, rows: int, capability: int) -> None:
     """Seen where nothing is added afterwards."""
-    (kernel,) = compiled(logits, rows, capability=capability)
+    (kernel,) = compiled(logits, capability, rows, capability=capability)
     streams(kernel)
     one_chain(kernel)
 
 
 @each_capability
 def test_products_of_float32(compiled: Compile, capability: int) -> None:
-    kernels = compiled(products, 512, "float32", capability=capability)
+    kernels = compiled(products, capability, 512, "float32", capability=capability)
     assert kernels
     for kernel in kernels:
         fits(kernel)
@@ -121,7 +130,7 @@ def test_few_rows(compiled: Compile, capability: int) -> None:
 def test_experts(
     compiled: Compile, shape: tuple[int, int, int], rows: int, capability: int
 ) -> None:
-    (kernel,) = compiled(experts, *shape, rows, capability=capability)
+    (kernel,) = compiled(experts, capability, *shape, rows, capability=capability)
     streams(kernel)
     one_chain(kernel)
 
@@ -136,7 +145,7 @@ def test_routing(compiled: Compile, capability: int) -> None:
 
 
 def test_lengths_compile_nothing_anew(compiled: Compile) -> None:
-    for specimen, args in ((logits, ()), (experts, QWEN)):
+    for specimen, args in ((logits, (90,)), (experts, (90, *QWEN))):
         first = compiled(specimen, *args, 513)
         for rows in (514, 528, 544):
             assert compiled(specimen, *args, rows) == first

@@ -57,7 +57,8 @@ def test_no_division_of_rows_takes_more_tiles(sizes: list[int]) -> None:
         assert not filled or sum(-(-size // tile.rows) for size in worst) == most
 
 
-def test_a_gpu_with_little_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_tiles, "multiprocessors", lambda device: (128, 99 << 10))
+@pytest.mark.parametrize("shared", [99 << 10, 163 << 10])
+def test_a_gpu_with_little_shared_memory(shared: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_tiles, "multiprocessors", lambda device: (108, shared))
     found = {choose(rows, 4096, BF16, CPU) for rows in (1, 64, 300, 8192)}
     assert found == {gpu_tiles.STREAM, gpu_tiles.MEDIUM}
