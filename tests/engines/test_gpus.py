@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from inferd.engines.gpus import Gpu, device_bytes, list_gpus, torch_takes_gpus
+from inferd.engines.gpus import Gpu, device_bytes, held_by_others, list_gpus, torch_takes_gpus
 
 GIB = 1 << 30
 
@@ -117,8 +117,12 @@ def test_what_a_process_holds(nvml: FakeNvml) -> None:
     assert device_bytes(0, 9, nvml=nvml, environ={}) == 0
     assert device_bytes(1, 7, nvml=nvml, environ={}) == 0  # the driver does not tell
     assert device_bytes(2, 7, nvml=nvml, environ={}) == 0
+    assert held_by_others(0, 7, nvml=nvml, environ={}) == 3
+    assert held_by_others(0, 9, nvml=nvml, environ={}) == 8
+    assert held_by_others(2, 7, nvml=nvml, environ={}) == 0
     nvml.hides_processes = True
     assert device_bytes(0, 7, nvml=nvml, environ={}) == 0
+    assert held_by_others(0, 7, nvml=nvml, environ={}) == 0
 
 
 def test_no_driver_no_gpus() -> None:

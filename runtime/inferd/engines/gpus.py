@@ -69,19 +69,35 @@ def device_bytes(
     Returns: 0 where the driver does not tell: none is there, or it hides processes (containers
         with a process namespace of their own, MIG).
     """
+    return _held(index, nvml, environ).get(pid or os.getpid(), 0)
+
+
+def held_by_others(
+    index: int,
+    pid: int | None = None,
+    *,
+    nvml: Any = pynvml,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
+    """Bytes of a GPU's memory that processes beside this one hold; see `device_bytes`."""
+    held = _held(index, nvml, environ)
+    return sum(held.values()) - held.get(pid or os.getpid(), 0)
+
+
+def _held(index: int, nvml: Any, environ: Mapping[str, str]) -> dict[int, int]:
+    """Bytes by process."""
     with _driver(nvml) as present:
         handles = list(_visible(nvml, environ)) if present else []
         if index >= len(handles):
-            return 0
-        return _held(nvml, handles[index], pid or os.getpid())
-
-
-def _held(nvml: Any, handle: Any, pid: int) -> int:
-    try:
-        processes = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    except nvml.NVMLError:
-        return 0
-    return sum(each.usedGpuMemory or 0 for each in processes if each.pid == pid)
+            return {}
+        try:
+            processes = nvml.nvmlDeviceGetComputeRunningProcesses(handles[index])
+        except nvml.NVMLError:
+            return {}
+        held: dict[int, int] = {}
+        for each in processes:
+            held[each.pid] = held.get(each.pid, 0) + (each.usedGpuMemory or 0)
+        return held
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from inferd.engines.native.decoder import load_decoder
 from inferd.engines.native.memory import Budget, KVPlan, plan_kv
 from inferd.engines.native.model import KVSpec
 from inferd.engines.native.report import MemoryGauge
-from inferd.engines.native.start import slot_bytes
+from inferd.engines.native.start import graph_bytes, slot_bytes
 from inferd.errors import StartError
 from tests.engines.native import tiny
 from tests.engines.native.hash_model import HashModel
@@ -110,6 +110,19 @@ def test_the_gpus_budget() -> None:
     assert memory.cuda_budget(spec(), 5 * GIB, 80 * GIB, 2 * GIB).bytes == 0
     given = memory.cuda_budget(spec(kv_cache_bytes=GIB), 50 * GIB, 80 * GIB, 2 * GIB)
     assert given.bytes == GIB
+
+
+def test_who_else_holds_the_gpu_is_told() -> None:
+    budget = memory.cuda_budget(spec(), GIB, 80 * GIB, GIB, others=70 * GIB)
+    with pytest.raises(StartError) as caught:
+        plan_kv(spec(), LAYERS, torch.float32, 1000, budget)
+    assert caught.value.hint == "Other processes hold 70.0 GiB of the GPU: end some of them"
+
+
+def test_graphs_have_room_set_aside() -> None:
+    """Of 1, 2, 4, 8 and 12 rows; of two lengths of context; with and without adapters."""
+    assert graph_bytes(spec(max_batch_size=12), 4096) == 5 * 2 * 2 * memory.GRAPH_BYTES
+    assert graph_bytes(spec(max_batch_size=1, max_adapters=0), 2048) == memory.GRAPH_BYTES
 
 
 def test_more_than_is_free_is_refused() -> None:

@@ -18,6 +18,12 @@ MAX_CPU_KV_BYTES = 4 << 30
 """KV on a CPU is never larger unless `kv_cache_bytes` says so: others use the memory too."""
 SMALL_CPU_KV_BYTES = 512 << 20
 """Nor is it larger than four times the weights, though so much a small model may have."""
+SPARE_BYTES = 512 << 20
+"""Of a GPU, beside all that was measured: for pieces too small to be used, prompts' logits while
+they are scored (`scoring.SLICE_BYTES`, several times), and drivers' own."""
+GRAPH_BYTES = 4 << 20
+"""Of a GPU, for the graph of one shape of decode steps: some 400 launches, which the driver keeps,
+and its last hidden states. Assumed, not measured; none is made where little is left."""
 MIN_USEFUL_LEN = 128
 """Tokens. A context is never silently reduced below this (or below the model's own)."""
 
@@ -36,6 +42,7 @@ class Budget:
 
     bytes: int
     bytes_free: int
+    others: int = 0  # what other processes hold of the device, as far as the driver tells
 
 
 def plan_kv(
@@ -64,7 +71,7 @@ def plan_kv(
         "out_of_memory",
         f"A sequence of {wanted_len} tokens needs {human_bytes(needed)} of KV cache, and there is "
         f"room for {human_bytes(budget.bytes)}",
-        hint=_hint(fits, needed, budget.bytes_free),
+        hint=_hint(fits, needed, budget),
         bytes_needed=needed,
         bytes_free=budget.bytes,
     )
@@ -84,12 +91,14 @@ def context_length(spec: EngineSpec, max_position: int) -> int:
     return asked
 
 
-def _hint(fits: int, needed: int, free: int) -> str:
+def _hint(fits: int, needed: int, budget: Budget) -> str:
     """The smallest change that helps; a larger cache, where there is room, before less context."""
-    if needed <= free:
+    if needed <= budget.bytes_free:
         return f"--kv-cache-bytes {needed}"
     if fits >= MIN_USEFUL_LEN:
         return f"--max-model-len {fits}"
+    if budget.others >= needed:
+        return f"Other processes hold {human_bytes(budget.others)} of the GPU: end some of them"
     return "Free memory on the device, or choose a smaller model or --dtype bfloat16"
 
 
@@ -106,15 +115,18 @@ def modest_kv_bytes(weights: int) -> int:
     return min(MAX_CPU_KV_BYTES, max(SMALL_CPU_KV_BYTES, 4 * weights))
 
 
-def cuda_budget(spec: EngineSpec, free: int, total: int, peak: int) -> Budget:
-    """What it may take of a GPU: memory_fraction of `total`, less what is in use and `peak`.
+def cuda_budget(spec: EngineSpec, free: int, total: int, beside: int, others: int = 0) -> Budget:
+    """What it may take of a GPU: memory_fraction of `total`, less what is in use and `beside`.
 
-    `free` is measured with the weights loaded; `peak` are bytes that a largest step takes more.
+    Args:
+        free: measured with the weights loaded.
+        beside: bytes that steps, adapters and graphs take more.
+        others: of what is in use, other processes' share.
     """
     if spec.kv_cache_bytes is not None:
-        return given_budget(spec.kv_cache_bytes, free - peak)
-    mine = int(spec.memory_fraction * total) - (total - free) - peak
-    return Budget(max(0, mine), max(0, free - peak))
+        return given_budget(spec.kv_cache_bytes, free - beside)
+    mine = int(spec.memory_fraction * total) - (total - free) - beside
+    return Budget(max(0, mine), max(0, free - beside), others)
 
 
 def given_budget(asked: int, free: int) -> Budget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,22 +11,27 @@ from typing import Any
 import torch
 
 from inferd.engines.base import EngineSpec, Progress
+from inferd.engines.gpus import held_by_others
 from inferd.engines.native import memory
 from inferd.engines.native.adapters.base import EMBEDDING, HEAD
 from inferd.engines.native.architectures import parse_config, supports
-from inferd.engines.native.batching import allocate_kv
+from inferd.engines.native.capturing import Capturable
 from inferd.engines.native.decoder import DTYPES, load_decoder
 from inferd.engines.native.deterministic import prefer
-from inferd.engines.native.device_batching import SCRATCH_BLOCKS, batcher_for
+from inferd.engines.native.graphs import bounds, sizes
 from inferd.engines.native.model import Model
 from inferd.engines.native.parameters import read_config, read_headers
 from inferd.engines.native.promise import check_promise
 from inferd.engines.native.quantization import weights_in
 from inferd.engines.native.sizes import read_shape
+from inferd.engines.native.warming import warm_up
 from inferd.errors import StartError
+from inferd.units import human_bytes
 from inferd_kernels.cpu.library import library
 from inferd_kernels.cpu.library import set_threads as library_threads
-from inferd_scheduler import SchedulerConfig, Step, Work
+from inferd_scheduler import SchedulerConfig
+
+_log = logging.getLogger("inferd.engines.native")
 
 OnProgress = Callable[[Progress], None]
 
@@ -206,23 +212,45 @@ def free_bytes(device: torch.device) -> int:
 
 
 def kv_budget(spec: EngineSpec, model: Model, on_progress: OnProgress) -> memory.Budget:
-    """Bytes for KV, measured on a GPU by running a largest step."""
+    """Bytes for KV; on a GPU, what a largest step leaves, which is measured."""
     on_progress(Progress("warmup", 0, 1))
     if model.device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(model.device)
-        before = torch.cuda.memory_allocated(model.device)
-        warm_up(model, spec.max_batch_tokens, spec.max_batch_size, spec.block_size)
-        torch.cuda.synchronize(model.device)
-        peak = torch.cuda.max_memory_allocated(model.device) - before
-        torch.cuda.empty_cache()
-        free, total = torch.cuda.mem_get_info(model.device)
-        budget = memory.cuda_budget(spec, free, total, peak + slot_bytes(spec, model))
+        budget = _cuda_budget(spec, model)
     else:
-        warm_up(model, 8, 2, spec.block_size)
+        warm_up(model, 8, 2, spec.block_size, min(8, model.max_position))
         budget = memory.cpu_budget(spec, memory.available_bytes(), model.weight_bytes)
     on_progress(Progress("warmup", 1, 1))
     return budget
+
+
+def _cuda_budget(spec: EngineSpec, model: Model) -> memory.Budget:
+    device = model.device
+    length = memory.context_length(spec, model.max_position)
+    if isinstance(model, Capturable):
+        model.reserve(length)  # before anything is measured, and no step moves it
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    cache = warm_up(model, spec.max_batch_tokens, spec.max_batch_size, spec.block_size, length)
+    torch.cuda.synchronize(device)
+    step = torch.cuda.max_memory_allocated(device) - before - cache
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info(device)
+    beside = step + slot_bytes(spec, model) + memory.SPARE_BYTES
+    if isinstance(model, Capturable) and not spec.enforce_eager:
+        beside += graph_bytes(spec, length)
+    others = held_by_others(device.index or 0)
+    _log.info(
+        "GPU: %s free of %s, others hold %s; a largest step takes %s, all beside the KV cache %s",
+        *(human_bytes(each) for each in (free, total, others, step, beside)),
+    )
+    return memory.cuda_budget(spec, free, total, beside, others)
+
+
+def graph_bytes(spec: EngineSpec, max_model_len: int) -> int:
+    """What graphs of all decode steps may take: see `memory.GRAPH_BYTES`."""
+    shapes = len(sizes(spec.max_batch_size)) * len(bounds(max_model_len))
+    return memory.GRAPH_BYTES * shapes * (2 if spec.max_adapters else 1)
 
 
 def slot_bytes(spec: EngineSpec, model: Model) -> int:
@@ -236,36 +264,3 @@ def slot_bytes(spec: EngineSpec, model: Model) -> int:
         if site.key not in (EMBEDDING, HEAD)
     )
     return spec.max_adapters * spec.max_adapter_rank * sum(sizes) * model.dtype.itemsize
-
-
-def warm_up(model: Model, num_tokens: int, batch_size: int, block_size: int) -> None:
-    """Run one step of `batch_size` sequences, `num_tokens` in all, over a cache of its own.
-
-    Raises StartError(unsupported) if the logits are not finite.
-    """
-    batch_size = min(batch_size, num_tokens)
-    size = max(1, min(num_tokens // batch_size, model.max_position))
-    blocks = -(-size // block_size)
-    num_blocks = batch_size * blocks + SCRATCH_BLOCKS
-    cache = allocate_kv(model.kv_specs, num_blocks, block_size, model.dtype, model.device)
-    works = [
-        Work(
-            request_id=str(row),
-            row=row,
-            start=0,
-            tokens=tuple(i % model.vocab_size for i in range(size)),
-            new_blocks=tuple(range(row * blocks, (row + 1) * blocks)),
-            samples=True,
-            first=True,
-        )
-        for row in range(batch_size)
-    ]
-    step = Step(number=1, works=works, num_tokens=size * batch_size)
-    batcher = batcher_for(model.device, cache, block_size, batch_size, blocks, step.num_tokens)
-    batch = batcher.build(step)
-    last = batch.cu_seqlens_q[1:].long() - 1
-    logits = model.logits(model.forward(batch)[last])
-    if not bool(logits.isfinite().any()):
-        raise StartError(
-            "bad_weights", "The model's first logits are not numbers", hint="--dtype float32"
-        )
