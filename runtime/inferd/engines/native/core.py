@@ -218,8 +218,11 @@ class NativeCore:
     def close(self) -> None:
         for request_id in [*self._teller.timelines, *self._intake]:
             self.abort(request_id)
-        self._pipeline.drain()
-        self._end_departed()
+        try:
+            self._pipeline.drain()
+            self._end_departed()
+        except Exception:
+            _log.exception("the step in flight was lost")  # with the device, as a rule
         self._runner.close()
         self._adapters.close()
         self._intake.close()

@@ -142,10 +142,9 @@ class Runner:
         hidden, flight.hidden = flight.hidden, None
         if hidden is None:
             return
-        here = self._here(flight)
+        here, failed = self._here(flight), flight.outcome.failed
         for reached in here:
             self._prepare(reached, hidden, flight.outcome)
-        failed = flight.outcome.failed
         sampling = [r for r in here if r[1].samples and r[1].request_id not in failed]
         if sampling:
             self._sample(flight, sampling, pick(hidden, [end - 1 for end, _, _ in sampling]))
@@ -163,11 +162,14 @@ class Runner:
         return flight.outcome
 
     def _here(self, flight: Flight) -> list[Reached]:
-        """Those whose sequences have not left since it was begun."""
-        works, current = flight.step.works, self.sequences.get
+        """Those that have neither failed nor left since it was begun."""
+        works, current, failed = flight.step.works, self.sequences.get, flight.outcome.failed
         ends = accumulate([len(work.tokens) for work in works])
-        each = zip(ends, works, flight.sequences, strict=True)
-        return [reached for reached in each if current(reached[1].request_id) is reached[2]]
+        return [
+            (end, work, sequence)
+            for end, work, sequence in zip(ends, works, flight.sequences, strict=True)
+            if current(work.request_id) is sequence and work.request_id not in failed
+        ]
 
     def _begin_masks(self, flight: Flight) -> None:
         """For those that sample under a grammar, and whose last token was not the end."""
