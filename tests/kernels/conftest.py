@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from inferd_kernels.cpu.library import library, set_threads, using
 from inferd_kernels.dispatch import only
 from inferd_kernels.gpu import present
 from tests.kernels.compiled import Compile, compiler
-from tests.kernels.gpu_device import DEVICE
+from tests.kernels.gpu_device import DEVICE, NATIVE
 
 
 def implementations() -> list[str]:
@@ -44,6 +45,23 @@ def gpu() -> Iterator[torch.device]:
     assert present(), "the tests need Triton"
     with only("gpu"):
         yield DEVICE
+
+
+@pytest.fixture
+def matrix_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each element of a product is summed up in one order, as on a GPU. Under the interpreter it is
+    BLAS that multiplies, and where in a matrix an element is may change its bits."""
+    if not NATIVE:
+        from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+        def create_dot(builder: object, a: Any, b: Any, d: Any, *how: object) -> Any:
+            left, right = (each.data.astype(d.data.dtype) for each in (a, b))
+            total = d.data.copy()
+            for k in range(left.shape[1]):
+                total += left[:, k, None] * right[k]
+            return TensorHandle(total, d.dtype.scalar)
+
+        monkeypatch.setattr(InterpreterBuilder, "create_dot", create_dot)
 
 
 @pytest.fixture(scope="session")

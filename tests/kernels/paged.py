@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -11,6 +11,7 @@ from inferd_kernels import layout
 from inferd_kernels.attention import attention
 
 CPU = torch.device("cpu")
+_GIVEN = ("q", "k_cache", "v_cache", "block_tables")
 
 
 @dataclass
@@ -25,15 +26,21 @@ class Paged:
     v_cache: torch.Tensor
     block_tables: torch.Tensor
 
+    def to(self, device: torch.device) -> Paged:
+        """With what the operation is given there."""
+        moved = {name: getattr(self, name).to(device) for name in _GIVEN}
+        return replace(self, **moved)
+
     def run(self, *, scale: float = 0.3, window: int = 0, softcap: float = 0.0) -> torch.Tensor:
         lens = [len(keys) for keys in self.keys]
+        device = self.q.device
         return attention(
             self.q,
             self.k_cache,
             self.v_cache,
             self.block_tables,
-            torch.tensor([0, *accumulate(self.sizes)], dtype=torch.int32),
-            torch.tensor(lens, dtype=torch.int32),
+            torch.tensor([0, *accumulate(self.sizes)], dtype=torch.int32, device=device),
+            torch.tensor(lens, dtype=torch.int32, device=device),
             max_seqlen_q=max(self.sizes),
             max_seqlen_k=max(lens),
             scale=scale,
@@ -44,15 +51,16 @@ class Paged:
     def expected(
         self, *, scale: float = 0.3, window: int = 0, softcap: float = 0.0
     ) -> torch.Tensor:
-        """Row by row, head by head, in float64."""
-        out, row = torch.empty(self.q.shape, dtype=torch.float64), 0
-        groups = self.q.shape[1] // self.k_cache.shape[2]
+        """Row by row, head by head, in float64, on the CPU."""
+        q = self.q.cpu()
+        out, row = torch.empty(q.shape, dtype=torch.float64), 0
+        groups = q.shape[1] // self.k_cache.shape[2]
         for keys, values, size in zip(self.keys, self.values, self.sizes, strict=True):
             for position in range(len(keys) - size, len(keys)):
                 first = max(0, position - window + 1) if window else 0
-                for head in range(self.q.shape[1]):
+                for head in range(q.shape[1]):
                     seen = slice(first, position + 1)
-                    scores = keys[seen, head // groups].double() @ self.q[row, head].double()
+                    scores = keys[seen, head // groups].double() @ q[row, head].double()
                     scores = scores * scale
                     if softcap:
                         scores = softcap * torch.tanh(scores / softcap)

@@ -23,6 +23,7 @@ TILE_BYTES = 16 << 10
 multiprocessor's shared memory and have 128 KiB under way, some four times what hides the latency
 of its share of the bandwidth."""
 SPANS = 16  # partial results that are read together
+SEQUENCES = 256  # whose lengths are looked at together
 
 
 def attention(
@@ -116,6 +117,7 @@ def _decode(
         "DIMS": dims,
         "TOKENS": tokens,
         "SHORTEST": shortest,
+        "SEQUENCES": SEQUENCES,
         "MIXED": mixed,
         "WINDOWED": window > 0,
     }

@@ -14,15 +14,21 @@ import triton.language as tl
 
 from inferd_kernels.attention.gpu_tile import attend, none
 
-SEQUENCES = tl.constexpr(256)
-"""Sequences whose lengths a program looks at together."""
-
 VARIES = ("table_stride", "count", "items")
 """Arguments that change from step to step: they never make another kernel."""
 
 
 @triton.jit
-def _lengths(starts, lens, first, count, window, MIXED: tl.constexpr, WINDOWED: tl.constexpr):
+def _lengths(
+    starts,
+    lens,
+    first,
+    count,
+    window,
+    SEQUENCES: tl.constexpr,
+    MIXED: tl.constexpr,
+    WINDOWED: tl.constexpr,
+):
     """How many positions SEQUENCES sequences from `first` on see; 0: not decoding, or none."""
     which = first + tl.arange(0, SEQUENCES)
     inside = which < count
@@ -44,13 +50,14 @@ def _span(
     window,
     TOKENS: tl.constexpr,
     SHORTEST: tl.constexpr,
+    SEQUENCES: tl.constexpr,
     MIXED: tl.constexpr,
     WINDOWED: tl.constexpr,
 ):
     """How many positions one program takes, so that there are at most items + count programs."""
     total = 0
     for first in range(0, count, SEQUENCES):
-        total += tl.sum(_lengths(starts, lens, first, count, window, MIXED, WINDOWED))
+        total += tl.sum(_lengths(starts, lens, first, count, window, SEQUENCES, MIXED, WINDOWED))
     return tl.maximum(tl.cdiv(tl.cdiv(total, items), TOKENS) * TOKENS, SHORTEST)
 
 
@@ -81,6 +88,7 @@ def decode(
     DIMS: tl.constexpr,
     TOKENS: tl.constexpr,
     SHORTEST: tl.constexpr,
+    SEQUENCES: tl.constexpr,
     MIXED: tl.constexpr,
     WINDOWED: tl.constexpr,
     CAPPED: tl.constexpr,
@@ -89,12 +97,14 @@ def decode(
     result to `partial` [programs, Hq, D] with the log2 of its sum to `logs` [programs, Hq]."""
     kv_head = tl.program_id(0)
     item = tl.program_id(1)
-    span = _span(starts, lens, count, items, window, TOKENS, SHORTEST, MIXED, WINDOWED)
+    span = _span(starts, lens, count, items, window, TOKENS, SHORTEST, SEQUENCES, MIXED, WINDOWED)
     b = 0
     before = 0  # spans of the sequences before b
     passed = 0  # of all sequences looked at
     for first in range(0, count, SEQUENCES):
-        spans = tl.cdiv(_lengths(starts, lens, first, count, window, MIXED, WINDOWED), span)
+        spans = tl.cdiv(
+            _lengths(starts, lens, first, count, window, SEQUENCES, MIXED, WINDOWED), span
+        )
         past = passed + tl.cumsum(spans, 0) <= item
         b += tl.sum(past.to(tl.int32))
         before += tl.sum(tl.where(past, spans, 0))
@@ -164,6 +174,7 @@ def combine(
     DIMS: tl.constexpr,
     TOKENS: tl.constexpr,
     SHORTEST: tl.constexpr,
+    SEQUENCES: tl.constexpr,
     MIXED: tl.constexpr,
     WINDOWED: tl.constexpr,
     SPANS: tl.constexpr,
@@ -179,12 +190,14 @@ def combine(
         length = tl.where(tl.load(starts + b + 1) - row == 1, length, 0)
     if length <= SHORTEST:
         return
-    span = _span(starts, lens, count, items, window, TOKENS, SHORTEST, MIXED, WINDOWED)
+    span = _span(starts, lens, count, items, window, TOKENS, SHORTEST, SEQUENCES, MIXED, WINDOWED)
     if length <= span:
         return
     begin = 0
     for first in range(0, b, SEQUENCES):
-        spans = tl.cdiv(_lengths(starts, lens, first, count, window, MIXED, WINDOWED), span)
+        spans = tl.cdiv(
+            _lengths(starts, lens, first, count, window, SEQUENCES, MIXED, WINDOWED), span
+        )
         begin += tl.sum(tl.where(first + tl.arange(0, SEQUENCES) < b, spans, 0))
     stop = begin + tl.cdiv(length, span)
 

@@ -15,7 +15,7 @@ import torch
 import triton
 import triton.language as tl
 
-from inferd_kernels.attention.gpu import exponents, programs_wanted
+from inferd_kernels.attention import gpu
 from inferd_kernels.attention.gpu_tile import attend, none, queries
 
 # Not measured on a GPU yet.
@@ -25,7 +25,6 @@ full rate that is some 275 TFLOP/s for heads of 128, a third of what the matrix 
 SPAN = 256
 """Positions of a span. Joining costs a prompt a tile's time every four or so, and a span's sums
 are 1/64 of the bytes of its KV for four query heads to a kv head."""
-SEQUENCES = tl.constexpr(256)  # whose lengths a program looks at together
 
 
 def attention(
@@ -56,7 +55,7 @@ def attention(
     span = max(SPAN, tokens)
     longest = min(window, max_seqlen_k) if window else max_seqlen_k
     spans = count * (-(-longest // span) + 1)
-    items = programs_wanted(q.device, kv_heads)
+    items = gpu.programs_wanted(q.device, kv_heads)
     capacity = min(spans, num_blocks * block_size // span + 2 * count)
     programs = min(spans, items + count)
     tiles = -(-max_seqlen_q * heads // kv_heads // rows) if max_seqlen_q > 1 else 0
@@ -66,6 +65,7 @@ def attention(
         "HEAD_DIM": head_dim,
         "DIMS": dims,
         "SPAN": span,
+        "SEQUENCES": gpu.SEQUENCES,
         "WINDOWED": window > 0,
     }
     _attend[(kv_heads, programs + tiles * count)](
@@ -85,7 +85,7 @@ def attention(
         programs,
         tiles,
         window,
-        *exponents(scale, softcap),
+        *gpu.exponents(scale, softcap),
         GROUP=heads // kv_heads,
         KV_HEADS=kv_heads,
         BLOCK_SIZE=block_size,
@@ -114,7 +114,16 @@ def _scratch(device: torch.device, *shapes: Sequence[int]) -> list[torch.Tensor]
 
 
 @triton.jit
-def _spans(starts, lens, first, count, window, SPAN: tl.constexpr, WINDOWED: tl.constexpr):
+def _spans(
+    starts,
+    lens,
+    first,
+    count,
+    window,
+    SPAN: tl.constexpr,
+    SEQUENCES: tl.constexpr,
+    WINDOWED: tl.constexpr,
+):
     """How many spans each of SEQUENCES sequences from `first` on sees; 0: it has not one row."""
     which = first + tl.arange(0, SEQUENCES)
     inside = which < count
@@ -125,11 +134,20 @@ def _spans(starts, lens, first, count, window, SPAN: tl.constexpr, WINDOWED: tl.
 
 
 @triton.jit
-def _turns(starts, lens, count, items, window, SPAN: tl.constexpr, WINDOWED: tl.constexpr):
+def _turns(
+    starts,
+    lens,
+    count,
+    items,
+    window,
+    SPAN: tl.constexpr,
+    SEQUENCES: tl.constexpr,
+    WINDOWED: tl.constexpr,
+):
     """How many spans a program takes, so that there are at most items + count programs."""
     total = 0
     for first in range(0, count, SEQUENCES):
-        total += tl.sum(_spans(starts, lens, first, count, window, SPAN, WINDOWED))
+        total += tl.sum(_spans(starts, lens, first, count, window, SPAN, SEQUENCES, WINDOWED))
     return tl.maximum(tl.cdiv(total, items), 1)
 
 
@@ -148,18 +166,27 @@ def _fold(top, total, acc, new_top, new_total, new_acc):
 
 @triton.jit
 def _place(
-    item, starts, lens, count, items, capacity, window, SPAN: tl.constexpr, WINDOWED: tl.constexpr
+    item,
+    starts,
+    lens,
+    count,
+    items,
+    capacity,
+    window,
+    SPAN: tl.constexpr,
+    SEQUENCES: tl.constexpr,
+    WINDOWED: tl.constexpr,
 ):
     """Of a program: its sequence (count: none), the first and last of that one's spans that it
     takes, where in the scratch the sequence's first one is, and whether it takes them all."""
-    turns = _turns(starts, lens, count, items, window, SPAN, WINDOWED)
+    turns = _turns(starts, lens, count, items, window, SPAN, SEQUENCES, WINDOWED)
     b = 0
     before = 0  # programs of the sequences before b
     place = 0  # spans of those
     programs = 0  # of all sequences looked at
     spans = 0  # of those
     for first in range(0, count, SEQUENCES):
-        own = _spans(starts, lens, first, count, window, SPAN, WINDOWED)
+        own = _spans(starts, lens, first, count, window, SPAN, SEQUENCES, WINDOWED)
         fits = spans + tl.cumsum(own, 0) <= capacity
         wanted = tl.where(fits, tl.cdiv(own, turns), tl.minimum(own, 1))
         past = programs + tl.cumsum(wanted, 0) <= item
@@ -233,6 +260,7 @@ def _attend(
     DIMS: tl.constexpr,
     TOKENS: tl.constexpr,
     SPAN: tl.constexpr,
+    SEQUENCES: tl.constexpr,
     WINDOWED: tl.constexpr,
     CAPPED: tl.constexpr,
 ):
@@ -242,7 +270,7 @@ def _attend(
     item = tl.program_id(1)
     if item < programs:
         b, first, last, place, whole = _place(
-            item, starts, lens, count, items, capacity, window, SPAN, WINDOWED
+            item, starts, lens, count, items, capacity, window, SPAN, SEQUENCES, WINDOWED
         )
         tile = 0
     else:
@@ -258,7 +286,7 @@ def _attend(
         q, q_token, q_head, first_row, rows, tile, kv_head, GROUP, HEAD_DIM, ROWS, DIMS
     )
     context = tl.load(lens + b)
-    high = context - rows + row
+    high = context - rows + tl.minimum(row, rows - 1)
     low = high
     begin = first * SPAN
     end = tl.minimum(context - rows + ((tile + 1) * ROWS - 1) // GROUP + 1, context)
@@ -324,6 +352,7 @@ def _join(
     HEAD_DIM: tl.constexpr,
     DIMS: tl.constexpr,
     SPAN: tl.constexpr,
+    SEQUENCES: tl.constexpr,
     WINDOWED: tl.constexpr,
 ):
     """Grid (HEADS, sequences): the sums of the spans of a row that several programs took."""
@@ -337,10 +366,10 @@ def _join(
         own -= tl.maximum(end - window, 0) // SPAN
     if (rows != 1) | (own < 2):
         return
-    turns = _turns(starts, lens, count, items, window, SPAN, WINDOWED)
+    turns = _turns(starts, lens, count, items, window, SPAN, SEQUENCES, WINDOWED)
     begin = 0
     for first in range(0, b, SEQUENCES):
-        spans = _spans(starts, lens, first, count, window, SPAN, WINDOWED)
+        spans = _spans(starts, lens, first, count, window, SPAN, SEQUENCES, WINDOWED)
         begin += tl.sum(tl.where(first + tl.arange(0, SEQUENCES) < b, spans, 0))
     if (own <= turns) | (begin + own > capacity):
         return

@@ -54,7 +54,7 @@ def prefill(
         q, q_token, q_head, first_row, rows, tile, kv_head, GROUP, HEAD_DIM, ROWS, DIMS
     )
     context = tl.load(lens + b)
-    high = context - rows + row
+    high = context - rows + tl.minimum(row, rows - 1)
     from_position = context - rows + tile * ROWS // GROUP
     end = tl.minimum(context - rows + ((tile + 1) * ROWS - 1) // GROUP + 1, context)
     begin = 0

@@ -1,0 +1,111 @@
+"""What the compilers make of the GPU's attention, for models as they are served."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from inferd_kernels.attention import attention
+from inferd_kernels.dispatch import prefer_invariant
+from tests.kernels.compiled import CAPABILITIES, SHARED_BYTES, Compile, Compiled
+
+BLOCK = 16
+MULTIPROCESSOR = {80: 164 << 10, 90: 228 << 10}
+"""Bytes of shared memory of one, a kibibyte of which each of its programs takes besides."""
+
+
+def attend(
+    batch: int,
+    rows: int,
+    context: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    window: int,
+    softcap: float,
+    invariant: bool = False,
+) -> None:
+    kind = torch.bfloat16
+    blocks = context // BLOCK
+    caches = (torch.empty(batch * blocks, BLOCK, kv_heads, head_dim, dtype=kind) for _ in "kv")
+    fused = torch.empty(batch * rows, (heads + 2 * kv_heads) * head_dim, dtype=kind)
+    prefer_invariant(invariant)
+    attention(
+        fused[:, : heads * head_dim].view(-1, heads, head_dim),
+        *caches,
+        torch.empty(batch, blocks, dtype=torch.int32),
+        torch.empty(batch + 1, dtype=torch.int32),
+        torch.empty(batch, dtype=torch.int32),
+        max_seqlen_q=rows,
+        max_seqlen_k=context,
+        scale=head_dim**-0.5,
+        window=window,
+        softcap=softcap,
+    )
+
+
+def steps(one: tuple[int, int], other: tuple[int, int], invariant: bool) -> None:
+    """Decode and prefill of so many sequences with so long contexts."""
+    for batch, context in (one, other):
+        attend(batch, 1, context, *MODELS["8b"], invariant)
+        attend(batch, 5 + batch, context, *MODELS["8b"], invariant)
+
+
+MODELS: dict[str, tuple[int, int, int, int, float]] = {
+    "8b": (32, 8, 128, 0, 0.0),
+    "0.6b": (16, 8, 128, 0, 0.0),
+    "gemma": (16, 8, 256, 4096, 50.0),
+}
+"""Query heads, KV heads, their size, window, softcap."""
+
+
+def check(kernel: Compiled, together: int) -> None:
+    """It reads the caches ahead, 16 bytes at a time, and `together` programs fit into a
+    multiprocessor."""
+    assert kernel.ptx.count("cp.async.cg") >= 16, "which copies 16 bytes"
+    assert kernel.shared <= SHARED_BYTES[kernel.capability]
+    assert together * (kernel.shared + 1024) <= MULTIPROCESSOR[kernel.capability]
+    assert together * kernel.warps * 32 * kernel.registers <= 65536
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+def test_decode(compiled: Compile, model: tuple[int, ...], capability: int) -> None:
+    decode, combine = compiled(attend, 64, 1, 8192, *model, capability=capability)
+    assert (decode.name, combine.name) == ("decode", "combine")
+    assert decode.spills == combine.spills == 0
+    assert decode.has("mma.sync")
+    check(decode, 3 if capability == 90 else 2)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+def test_prefill(compiled: Compile, model: tuple[int, ...], capability: int) -> None:
+    found = compiled(attend, 2, 8192, 8192, *model, capability=capability)
+    prefill = {kernel.name: kernel for kernel in found}["prefill"]
+    check(prefill, 1)
+    assert min(prefill.widths("st.global")) == 16
+    if capability == 90:
+        assert prefill.has("wgmma.mma_async")
+        assert prefill.spills == 0
+    else:  # the older units want both factors in registers
+        assert prefill.has("mma.sync")
+        assert prefill.spills < 512
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+def test_invariant(compiled: Compile, model: tuple[int, ...], capability: int) -> None:
+    attention, join = compiled(attend, 64, 1, 8192, *model, True, capability=capability)
+    assert (attention.name, join.name) == ("_attend", "_join")
+    check(attention, 2 if model[2] == 128 else 1)
+    assert attention.has("wgmma.mma_async" if capability == 90 else "mma.sync")
+    assert attention.spills < (64 if capability == 90 else 512), "where spans are joined"
+    assert join.spills == 0
+
+
+def test_a_step_of_another_size_needs_no_other_kernel(compiled: Compile) -> None:
+    for invariant in (False, True):
+        first = compiled(steps, (64, 1024), (64, 1024), invariant)
+        both = compiled(steps, (64, 1024), (1, 80), invariant)
+        assert len(both) == len(first)
