@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 import triton
+import triton.language as tl
 
 from inferd_kernels.lora import gpu_kernels as kernels
 from inferd_kernels.lora.gpu_tables import Table, table_of
@@ -23,6 +24,7 @@ PIECES = 8
 PIECE_STEP = 128  # columns
 MIN_PIECE = 256
 EXPAND_RANKS = 16
+TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,12 @@ class Shape:
     columns: int  # of a program of `expand`
     warps: int  # of a program of `shrink`
     stages: int
+    expand_warps: int
 
 
-FEW = Shape(16, True, 16, 128, 128, 2, 4)
+FEW = Shape(16, True, 16, 128, 256, 2, 4, 4)
 """Decoding: few rows of each slot; factors are read once, by as many programs as can be."""
-MANY = Shape(32, False, 64, 64, 64, 8, 3)
+MANY = Shape(32, False, 64, 64, 128, 8, 3, 4)
 """Prefill: a slot's factors serve many rows."""
 MANY_ROWS = 257
 TURNS = 4  # programs that share a slot's ranks, at most
@@ -93,7 +96,7 @@ def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSeg
         num_warps=shape.warps,
         num_stages=shape.stages,
     )
-    _expand(y, low, table, order, module, precise=x.dtype == torch.float32)
+    _expand(y, low, table, order, module, x.dtype)
 
 
 def lora_embedding(
@@ -103,6 +106,7 @@ def lora_embedding(
     if not (len(ids) and (table.used or _capturing(ids))):
         return
     assert len(table.kinds) <= 1
+    dtype = next((dtype for _, dtype in table.kinds), table.b_dtype or y.dtype)
     order = order_of(segments, len(ids), len(module.slots), ids.device)
     low = _low(module, 1, len(ids), ids.device)
     kernels.look_up[(len(order.slots),)](
@@ -115,8 +119,9 @@ def lora_embedding(
         low.stride(1),
         TILE=order.shape.tile,
         RANKS=EXPAND_RANKS,
+        DTYPE=TYPES[dtype],
     )
-    _expand(y, low, table, order, module, precise=y.dtype == torch.float32)
+    _expand(y, low, table, order, module, dtype)
 
 
 def _low(module: LoraModule, pieces: int, count: int, device: torch.device) -> torch.Tensor:
@@ -130,9 +135,9 @@ def _expand(
     table: Table,
     order: Order,
     module: LoraModule,
-    *,
-    precise: bool,
+    dtype: torch.dtype,
 ) -> None:
+    """`dtype`: of the second factors, where no slot has any yet."""
     assert table.rank <= module.max_rank
     assert y.shape[1] >= table.width
     assert y.stride(1) == 1 or y.shape[1] == 1
@@ -154,7 +159,8 @@ def _expand(
         PIECES=PIECES if shape.split else 1,
         RANKS=EXPAND_RANKS,
         COLUMNS=shape.columns,
-        PRECISION="ieee" if precise else "tf32x3",
+        DTYPE=TYPES[table.b_dtype or dtype],
+        num_warps=shape.expand_warps,
         num_stages=1,
     )
 

@@ -13,7 +13,6 @@ rows, so no tile is so.
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 
@@ -21,21 +20,17 @@ from inferd_kernels.lora import gpu_tables
 
 A = tl.constexpr(gpu_tables.A)
 RANK = tl.constexpr(gpu_tables.RANK)
-KIND = tl.constexpr(gpu_tables.KIND)
 INPUTS = tl.constexpr(gpu_tables.INPUTS)
 HEADER = tl.constexpr(gpu_tables.HEADER)
 B = tl.constexpr(gpu_tables.B)
 BEGIN = tl.constexpr(gpu_tables.BEGIN)
 SPAN = tl.constexpr(gpu_tables.SPAN)
-B_KIND = tl.constexpr(gpu_tables.B_KIND)
 OFFSET = tl.constexpr(gpu_tables.OFFSET)
 WIDTH = tl.constexpr(gpu_tables.WIDTH)
 B_RANK = tl.constexpr(gpu_tables.B_RANK)
 FIELDS = tl.constexpr(gpu_tables.FIELDS)
 PARTS = tl.constexpr(gpu_tables.MAX_PARTS)
 ALIGN = tl.constexpr(gpu_tables.ALIGN)
-FLOAT32 = tl.constexpr(gpu_tables.KINDS[torch.float32])
-BFLOAT16 = tl.constexpr(gpu_tables.KINDS[torch.bfloat16])
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -139,6 +134,7 @@ def look_up(
     low_stride,
     TILE: tl.constexpr,
     RANKS: tl.constexpr,
+    DTYPE: tl.constexpr,  # of a
 ):
     """What `shrink` is for an embedding: a column of a for each row. Programs: tiles."""
     tile = tl.program_id(0)
@@ -146,16 +142,15 @@ def look_up(
     if slot >= 0:
         entry = table + slot.to(tl.int64) * table_stride
         rank = tl.load(entry + RANK).to(tl.int32)
-        kind = tl.load(entry + KIND)
         vocab = tl.load(entry + INPUTS)
-        a = tl.load(entry + A)
+        a = _floats(tl.load(entry + A), DTYPE)
         own = tl.load(rows + tile * TILE + tl.arange(0, TILE)).to(tl.int64)
         token = tl.load(ids + own, own >= 0, 0).to(tl.int64)
         for begin in range(0, rank, RANKS):
             ranks = begin + tl.arange(0, RANKS)
             inside = (own >= 0)[:, None] & (ranks < rank)[None, :]
             at = ranks.to(tl.int64)[None, :] * vocab + token[:, None]
-            value = _load(a, kind, at, inside)
+            value = tl.load(a + at, inside, 0.0).to(tl.float32)
             tl.store(low + own[:, None] * low_stride + ranks[None, :], value, inside)
 
 
@@ -176,7 +171,7 @@ def expand(
     PIECES: tl.constexpr,  # num_pieces or more
     RANKS: tl.constexpr,
     COLUMNS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    DTYPE: tl.constexpr,  # of b
 ):
     """Programs: tiles, and columns of parts, which no two parts share."""
     tile = tl.program_id(0)
@@ -184,25 +179,9 @@ def expand(
     if slot >= 0:
         entry = table + slot.to(tl.int64) * table_stride
         column = tl.program_id(1)  # in blocks, of all the parts one after another
-        found = False
-        before = 0  # ranks of the parts in front of the one that has it
-        first = 0  # blocks of them
-        begin, span, offset, end, b, kind, rank = _part(entry, 0)
-        for each in tl.static_range(1, PARTS):  # loads wait for no other part's
-            others = _part(entry, each)
-            found = found | (column < first + _blocks(span, COLUMNS))
-            before += tl.where(found, 0, rank)
-            first += tl.where(found, 0, _blocks(span, COLUMNS))
-            begin = tl.where(found, begin, others[0])
-            span = tl.where(found, span, others[1])
-            offset = tl.where(found, offset, others[2])
-            end = tl.where(found, end, others[3])
-            b = tl.where(found, b, others[4])
-            kind = tl.where(found, kind, others[5])
-            rank = tl.where(found, rank, others[6])
-        if column < first + _blocks(span, COLUMNS):
-            begin = tl.multiple_of(begin, ALIGN)
-            span = tl.multiple_of(span, ALIGN)
+        before, first, begin, span, offset, end, b, rank = _find(entry, column, COLUMNS)
+        begin, span = begin * ALIGN, span * ALIGN
+        if column < first + (span + (COLUMNS - 1)) // COLUMNS:
             own = tl.load(rows + tile * TILE + tl.arange(0, TILE)).to(tl.int64)
             inside = (own >= 0)[:, None]
             local = (column - first) * COLUMNS + tl.arange(0, COLUMNS)
@@ -219,14 +198,37 @@ def expand(
                     known = (ranks < tl.where(num_pieces > index, rank, 0))[None, :]
                     lows += tl.load(source + index * piece_stride, inside & known, 0.0)
                 at = ranks.to(tl.int64)[:, None] * span + local[None, :]
-                factors = _load(b, kind, at, (ranks < rank)[:, None] & (local < span)[None, :])
-                delta = tl.dot(lows, factors, delta, input_precision=PRECISION)
+                known = (ranks < rank)[:, None] & (local < span)[None, :]
+                factors = tl.load(_floats(b, DTYPE) + at, known, 0.0)
+                delta = _dot(lows, factors, delta)
             after = (value.to(tl.float32) + delta).to(value.dtype)
             if (begin == offset) & (begin + span == end):
                 tl.store(place, after, inside & reached)
             else:  # b's rows reach into columns of another part
                 exact = ((columns >= offset) & (columns < end))[None, :]
                 tl.store(place, after, inside & exact)
+
+
+@triton.jit
+def _find(entry, column, COLUMNS: tl.constexpr):
+    """The part that has a block of columns, or the last one; the ranks and blocks before it."""
+    found = False
+    before = 0  # ranks of the parts in front of the one that has it
+    first = 0  # blocks of them
+    begin, span, offset, end, b, rank = _part(entry, 0)
+    for each in tl.static_range(1, PARTS):  # loads wait for no other part's
+        others = _part(entry, each)
+        blocks = (span * ALIGN + (COLUMNS - 1)) // COLUMNS
+        found = found | (column < first + blocks)
+        before += tl.where(found, 0, rank)
+        first += tl.where(found, 0, blocks)
+        begin = tl.where(found, begin, others[0])
+        span = tl.where(found, span, others[1])
+        offset = tl.where(found, offset, others[2])
+        end = tl.where(found, end, others[3])
+        b = tl.where(found, b, others[4])
+        rank = tl.where(found, rank, others[5])
+    return before, first, begin, span, offset, end, b, rank
 
 
 @triton.jit
@@ -238,12 +240,7 @@ def _part(entry, part: tl.constexpr):
     offset = tl.load(fields + OFFSET).to(tl.int32)
     end = offset + tl.load(fields + WIDTH).to(tl.int32)
     rank = tl.load(fields + B_RANK).to(tl.int32)
-    return begin, span, offset, end, tl.load(fields + B), tl.load(fields + B_KIND), rank
-
-
-@triton.jit
-def _blocks(span, COLUMNS: tl.constexpr):
-    return (span + (COLUMNS - 1)) // COLUMNS
+    return begin, span, offset, end, tl.load(fields + B), rank
 
 
 @triton.jit
@@ -252,12 +249,18 @@ def _floats(address, DTYPE: tl.constexpr):
 
 
 @triton.jit
-def _load(address, kind, at, mask):
-    """As float32."""
-    if kind == FLOAT32:
-        value = tl.load(_floats(address, tl.float32) + at, mask, 0.0)
-    elif kind == BFLOAT16:
-        value = tl.load(_floats(address, tl.bfloat16) + at, mask, 0.0).to(tl.float32)
+def _dot(lows, factors, total):
+    """float32 times any dtype as if all were float32."""
+    if factors.dtype == tl.bfloat16:  # three of them hold a float32
+        high = lows.to(tl.bfloat16)
+        rest = tl.where(tl.abs(lows) < float("inf"), lows - high.to(tl.float32), 0.0)
+        middle = rest.to(tl.bfloat16)
+        low = (rest - middle.to(tl.float32)).to(tl.bfloat16)
+        total = tl.dot(low, factors, total)
+        total = tl.dot(middle, factors, total)
+        total = tl.dot(high, factors, total)
+    elif factors.dtype == tl.float16:  # less range than float32 has; two tf32 hold one
+        total = tl.dot(lows, factors.to(tl.float32), total, input_precision="tf32x3")
     else:
-        value = tl.load(_floats(address, tl.float16) + at, mask, 0.0).to(tl.float32)
-    return value
+        total = tl.dot(lows, factors, total, input_precision="ieee")
+    return total

@@ -15,17 +15,16 @@ import torch
 
 from inferd_kernels.lora.module import MAX_PARTS, LoraModule, LoraPart, LoraWeights
 
-A, RANK, KIND, INPUTS, HEADER = 0, 1, 2, 3, 4
-"""Of a slot: a's address, its rows, dtype and columns. Behind them come the parts. Zeros: there is
-no such part, or nothing at all."""
-B, BEGIN, SPAN, B_KIND, OFFSET, WIDTH, B_RANK, FIELDS = 0, 1, 2, 3, 4, 5, 6, 7
-"""Of a part: b's address; the first column of y that b's rows reach, and how many; b's dtype; the
-part's own columns, which lie within those; its rank."""
+A, RANK, INPUTS, HEADER = 0, 1, 2, 3
+"""Of a slot: a's address, its rows and columns. Behind them come the parts. Zeros: there is no such
+part, or nothing at all."""
+B, BEGIN, SPAN, OFFSET, WIDTH, B_RANK, FIELDS = 0, 1, 2, 3, 4, 5, 6
+"""Of a part: b's address; where b's rows begin in y's columns, and how wide they are, in ALIGN
+columns; the part's own columns, which lie within those; its rank."""
 NUMBERS = HEADER + MAX_PARTS * FIELDS
-KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 ALIGN = 16
-"""Columns: where b's rows begin and end in y. Kernels then read 16 bytes at a time."""
+"""Columns: b's rows begin and end at multiples of it. Kernels then read 16 bytes at a time."""
 
 
 class Table:
@@ -33,19 +32,24 @@ class Table:
 
     Args:
         rows: [slots, NUMBERS] int64 on the device, zeros; rows may lie apart.
+        dtype: that all factors have and will have; None: what they have, and kernels of their own
+            where that changes.
 
     Attributes:
         weights: what the slots hold, as the table says.
+        b_dtype: of all second factors, as kernels find them.
         kinds: inputs and dtypes of the first factors.
         width: of outputs that they all fit into.
         rank: the largest of any part.
     """
 
-    def __init__(self, rows: torch.Tensor) -> None:
+    def __init__(self, rows: torch.Tensor, dtype: torch.dtype | None = None) -> None:
         self.rows = rows
         self.weights: list[LoraWeights | None] = [None] * len(rows)
+        self.b_dtype = dtype
         self.kinds: set[tuple[int, torch.dtype]] = set()
         self.width = self.rank = 0
+        self._fixed = dtype is not None
         self._copies: list[Sequence[torch.Tensor]] = [()] * len(rows)
 
     @property
@@ -56,23 +60,48 @@ class Table:
     def take(self, slot: int, weights: LoraWeights | None) -> list[int]:
         """Hold these; returns the row that says so, which is to be written."""
         self.weights[slot] = weights
-        numbers, self._copies[slot] = ([0] * NUMBERS, ()) if weights is None else _row(weights)
         held = [one for one in self.weights if one is not None]
         parts = [part for one in held for part in one.parts]
         self.kinds = {(one.a.shape[1], one.a.dtype) for one in held}
         self.width = max((part.offset + len(part.b) for part in parts), default=0)
         self.rank = max((part.b.shape[1] for part in parts), default=0)
+        dtypes = {part.b.dtype for part in parts}
+        assert not self._fixed or dtypes <= {self.b_dtype}, "factors of another dtype"
+        if weights is None:
+            self._copies[slot] = ()
+            return [0] * NUMBERS
+        if not self._fixed:
+            self.b_dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
+        assert self.b_dtype is not None
+        numbers, self._copies[slot] = _row(weights, self.b_dtype)
         return numbers
+
+    def update(self, slots: Sequence[LoraWeights | None]) -> None:
+        """Have the next launch see these."""
+        before = self.b_dtype
+        changed = [i for i, one in enumerate(slots) if one is not self.weights[i]]
+        for slot in changed:
+            put(self.rows[slot], self.take(slot, slots[slot]))
+        if self.b_dtype != before:  # the others' factors, too, are to have it
+            for slot, weights in enumerate(slots):
+                put(self.rows[slot], self.take(slot, weights))
 
 
 class Tables:
-    """All modules' slots. What one slot holds in all of them is written by one copy."""
+    """All modules' slots, of factors of one dtype. What one slot holds in all of them is written by
+    one copy."""
 
-    def __init__(self, modules: Iterable[LoraModule], num_slots: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        modules: Iterable[LoraModule],
+        num_slots: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
         self._modules = tuple(modules)
         shape = num_slots, len(self._modules), NUMBERS
         self._rows = torch.zeros(shape, dtype=torch.int64, device=device)
-        self._tables = [Table(self._rows[:, i]) for i in range(len(self._modules))]
+        self._tables = [Table(self._rows[:, i], dtype) for i in range(len(self._modules))]
         for module, table in zip(self._modules, self._tables, strict=True):
             module.prepared = table
 
@@ -90,9 +119,7 @@ def table_of(module: LoraModule, device: torch.device) -> Table:
         rows = torch.zeros(len(module.slots), NUMBERS, dtype=torch.int64, device=device)
         table = module.prepared = Table(rows)
     if table.weights != module.slots:
-        for slot, weights in enumerate(module.slots):
-            if weights is not table.weights[slot]:
-                put(table.rows[slot], table.take(slot, weights))
+        table.update(module.slots)
     return table
 
 
@@ -103,28 +130,27 @@ def put(place: torch.Tensor, numbers: Sequence[object]) -> None:
     place.copy_(host.pin_memory() if place.is_cuda else host, non_blocking=True)
 
 
-def _row(weights: LoraWeights) -> tuple[list[int], Sequence[torch.Tensor]]:
+def _row(weights: LoraWeights, b_dtype: torch.dtype) -> tuple[list[int], Sequence[torch.Tensor]]:
     """And the copies that it points to, beside the weights."""
     a = weights.a if _aligned(weights.a) else weights.a.clone()
     assert a.is_contiguous()
     assert len(weights.parts) <= MAX_PARTS
-    numbers, copies = [a.data_ptr(), len(a), KINDS[a.dtype], a.shape[1]], [a]
+    numbers, copies = [a.data_ptr(), *a.shape], [a]
     for part in weights.parts:
-        begin, rows = _rows(part)
+        begin, rows = _rows(part, b_dtype)
         copies.append(rows)
-        width, rank = part.b.shape
-        numbers += [rows.data_ptr(), begin, rows.shape[1], KINDS[rows.dtype]]
-        numbers += [part.offset, width, rank]
+        numbers += [rows.data_ptr(), begin // ALIGN, rows.shape[1] // ALIGN]
+        numbers += [part.offset, *part.b.shape]
     return numbers + [0] * (NUMBERS - len(numbers)), copies
 
 
-def _rows(part: LoraPart) -> tuple[int, torch.Tensor]:
+def _rows(part: LoraPart, dtype: torch.dtype) -> tuple[int, torch.Tensor]:
     """A column of y, and b's transpose from there on, widened by zeros so that rows begin and end
     at multiples of ALIGN; b's own memory where it lies so already, as real models' does."""
     width, rank = part.b.shape
     begin = part.offset // ALIGN * ALIGN
     span = -(-(part.offset + width) // ALIGN) * ALIGN - begin
-    rows = part.b.t()
+    rows = part.b.t().to(dtype)
     if span == width and rows.is_contiguous() and _aligned(rows):
         return begin, rows
     wide = rows.new_zeros(rank, span)

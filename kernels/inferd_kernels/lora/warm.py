@@ -15,7 +15,7 @@ def warm(num_slots: int, max_rank: int, dtype: torch.dtype, device: torch.device
     """Run each operation once on adapters that add nothing.
 
     Whatever ranks, parts and lengths come later, layers whose columns are multiples of 16 run what
-    was compiled here. Seconds on a machine where it was never done before, and then next to nothing.
+    was compiled here. Seconds where it was never done before, and then next to nothing.
 
     Args:
         num_slots: of the modules (≥ 1).

@@ -47,7 +47,7 @@ class Slots:
             module.max_rank = max_rank
         self._tables: Tables | None = None
         if self._apart and num_slots:
-            self._tables = Tables(modules.values(), num_slots, device)
+            self._tables = Tables(modules.values(), num_slots, dtype, device)
         if device.type == "cuda" and num_slots:
             warm(num_slots, max_rank, dtype, device)
 
