@@ -69,11 +69,11 @@ __all__ = [
     "score",
 ]
 
-_CPU = "inferd_kernels.sampling.cpu"
-ADJUST = Op("adjust", adjustments.adjust, cpu=_CPU)
-SAMPLE = Op("sample", reference.sample, cpu=_CPU)
-SCORE = Op("score", logprobs.score, cpu=_CPU)
-CHOOSE = Op("choose", step.choose, cpu=_CPU)
+_CPU, _GPU = "inferd_kernels.sampling.cpu", "inferd_kernels.sampling.gpu"
+ADJUST = Op("adjust", adjustments.adjust, cpu=_CPU, gpu=_GPU)
+SAMPLE = Op("sample", reference.sample, cpu=_CPU, gpu=_GPU)
+SCORE = Op("score", logprobs.score, cpu=_CPU, gpu=_GPU)
+CHOOSE = Op("choose", step.choose, cpu=_CPU, gpu=_GPU)
 
 
 def adjust(logits: torch.Tensor, rows: Sequence[Adjustment | None]) -> torch.Tensor:
@@ -120,7 +120,7 @@ def _choose_now(logits: torch.Tensor, rows: Sequence[Row]) -> PendingChoice:
     return PendingChoice(choice.tokens.to(logits.device), lambda: choice)
 
 
-CHOOSE_LATER = Op("choose_later", _choose_now)
+CHOOSE_LATER = Op("choose_later", _choose_now, gpu=_GPU)
 
 
 def choose_later(logits: torch.Tensor, rows: Sequence[Row]) -> PendingChoice:
