@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -33,9 +34,13 @@ def save(name: str, figures: dict[str, Any], code: Sequence[str]) -> Path:
 
 
 def _commit(code: Sequence[str]) -> str:
-    """The checked-out commit, marked if the measured code differs from it."""
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    changed = _git("status", "--porcelain", "--", *code)
+    """The checked-out commit, marked if the measured code differs from it; where there is none,
+    as in a copy, what INFERD_COMMIT says."""
+    try:
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--", *code)
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("INFERD_COMMIT", "unknown")
     return f"{commit}+changes" if changed else commit
 
 

@@ -36,18 +36,18 @@ class Distances:
 
 
 @torch.inference_mode()
-def distances(case: str, folder: Path) -> Distances:
+def distances(case: str, folder: Path, device: torch.device = CPU) -> Distances:
     """Of a case of `tiny`, whose weights are rounded to bfloat16 for all three."""
     tiny.write_checkpoint(case, folder)
-    truth = _transformers(folder).to(torch.bfloat16).to(torch.float32)
-    theirs = _transformers(folder).to(torch.bfloat16)
+    truth = _transformers(folder).to(torch.bfloat16).to(torch.float32).to(device)
+    theirs = _transformers(folder).to(torch.bfloat16).to(device)
     ours = load_decoder(
-        folder, dtype=torch.bfloat16, device=CPU, on_progress=lambda done, total: None
+        folder, dtype=torch.bfloat16, device=device, on_progress=lambda done, total: None
     )
     sums, count = [0.0, 0.0], 0
     for n, length in enumerate(LENGTHS):
         generator = torch.Generator().manual_seed(n)
-        tokens = torch.randint(tiny.VOCAB, (length,), generator=generator)
+        tokens = torch.randint(tiny.VOCAB, (length,), generator=generator).to(device)
         expected = _logprobs(truth(tokens[None], use_cache=False).logits[0])
         batch = tiny.PagedCache(ours).batch({0: tokens.tolist()})
         mine = _logprobs(ours.logits(ours.forward(batch)))

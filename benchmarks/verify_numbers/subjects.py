@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.verify_numbers.trials import Subject
-from inferd.engines.native.decoder import load_decoder
+from inferd.engines.native.decoder import Decoder, load_decoder
 from inferd.engines.native.fallback import load_fallback
 from tests.engines.native import tiny, tiny_fallback
 from tests.engines.native.adapters import made
@@ -24,14 +24,23 @@ ADAPTED = ("llama", "llama-bias-tied", "qwen2", "qwen3", "phi3", "gemma", "gemma
 CPU = torch.device("cpu")
 
 
-def native(case: str, folder: Path) -> Subject:
+def native(case: str, folder: Path, device: torch.device = CPU) -> Subject:
     """A case of `tiny` on the native decoder."""
     limit = SHORT.get(case, LIMIT)
     tiny.write_checkpoint(case, folder)
-    model = load_decoder(
-        folder, dtype=None, device=CPU, max_model_len=limit, on_progress=lambda done, total: None
+    model = load(folder, torch.float32, device, limit)
+    return Subject(model, tiny.reference(folder).to(device), limit)
+
+
+def load(folder: Path, dtype: torch.dtype, device: torch.device, limit: int) -> Decoder:
+    """A checkpoint on the native decoder."""
+    return load_decoder(
+        folder,
+        dtype=dtype,
+        device=device,
+        max_model_len=limit,
+        on_progress=lambda done, total: None,
     )
-    return Subject(model, tiny.reference(folder), limit)
 
 
 def fallback(case: str, folder: Path) -> Subject:
@@ -42,9 +51,9 @@ def fallback(case: str, folder: Path) -> Subject:
     return Subject(model, tiny.reference(folder), LIMIT)
 
 
-def adapted(case: str, folder: Path) -> Subject:
+def adapted(case: str, folder: Path, device: torch.device = CPU) -> Subject:
     """A case of `tiny` on the native decoder, with eight adapters that PEFT made."""
-    subject = native(case, folder / "model")
+    subject = native(case, folder / "model", device)
     configs = made.FUSED if case.startswith("phi3") else made.EIGHT
     adapters = {
         f"adapter{n}": made.write_adapter(
@@ -52,4 +61,5 @@ def adapted(case: str, folder: Path) -> Subject:
         )
         for n, config in enumerate(configs)
     }
-    return replace(subject, reference=made.reference(folder / "model", adapters), adapters=adapters)
+    reference = made.reference(folder / "model", adapters).to(device)
+    return replace(subject, reference=reference, adapters=adapters)

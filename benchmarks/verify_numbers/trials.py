@@ -65,8 +65,9 @@ class Subject:
         elif self.adapters:
             without = self.reference.disable_adapter()
         with without:
-            logits = self.reference(torch.tensor([tokens]), use_cache=False).logits[0]
-        return torch.log_softmax(logits.float(), dim=-1)
+            ids = torch.tensor([tokens], device=self.model.device)
+            logits = self.reference(ids, use_cache=False).logits[0]
+        return torch.log_softmax(logits.float(), dim=-1).cpu()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Checks and measures the GPU path: `scripts/gpu_check`."""

@@ -1,0 +1,51 @@
+"""How long the device works in a step, by its own record of kernels and copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from benchmarks.gpu import engine
+from benchmarks.gpu.shapes import Sizes
+from inferd.engines.native.core import NativeCore
+from inferd.engines.native.decoder import Decoder
+from inferd.messages import Sampling, Submit, Tokens
+
+STEPS = 16  # that are recorded
+
+
+def device_seconds(core: NativeCore, model: Decoder, sizes: Sizes) -> float:
+    """Of a decoding step of `crowd` sequences. The record slows the host, not the kernels."""
+    for n, text in enumerate(engine.random_tokens(model.vocab_size, sizes.crowd, sizes.context)):
+        sampling = Sampling(temperature=0.0)
+        core.submit(Submit(f"busy{n}", text, sizes.output, sampling))
+    full = 0
+    while full < engine.SKIPPED:
+        full += _tokens(core) == sizes.crowd
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as record:
+        for _ in range(STEPS):
+            _tokens(core)
+        torch.cuda.synchronize()
+    while core.busy:
+        core.step()
+    spans = [
+        (event.time_range.start, event.time_range.end)
+        for event in record.events() or ()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+    ]
+    return covered(spans) / 1e6 / STEPS
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """The length of the union of intervals."""
+    total, reached = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total
+
+
+def _tokens(core: NativeCore) -> int:
+    return sum(len(event.token_ids) for event in core.step() if isinstance(event, Tokens))

@@ -1,0 +1,104 @@
+"""The number checks: the engine on this device against transformers on it, and against itself."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from math import isnan
+from pathlib import Path
+
+import torch
+from msgspec.structs import replace as changed
+
+from benchmarks.gpu.report import Report
+from benchmarks.verify_numbers import narrow, subjects
+from benchmarks.verify_numbers.drive import drive
+from benchmarks.verify_numbers.trials import (
+    TOLERANCE,
+    TRIALS,
+    Difference,
+    Subject,
+    compare_all,
+    greedy_is_the_same,
+    submits,
+)
+from inferd.engines.native.deterministic import prefer
+from inferd.engines.native.model import Model
+from tests.engines.native import tiny
+from tests.engines.native.same_bits import alone, differing, make, renamed, requests
+
+FLOAT32 = ("llama", "qwen3", "mistral", "gemma2", "phi3", "mixtral", "qwen3-moe")
+ADAPTED = ("llama",)
+NARROW = ("llama", "qwen3", "gemma2")
+PROMISED = (
+    ("llama", "float32"),
+    ("llama", "bfloat16"),
+    ("mistral", "bfloat16"),
+    ("mixtral", "bfloat16"),
+)
+LIMIT = 96  # tokens, where promises are tried
+WATCHED = 8
+
+
+def compare(report: Report, device: torch.device, *, rehearsal: bool) -> None:
+    """Logprobs in float32 within `TOLERANCE`, however the work was cut into steps; in bfloat16 as
+    near to float32 as transformers' own."""
+    kinds = [(case, subjects.native) for case in FLOAT32[: 1 if rehearsal else None]]
+    kinds += [] if rehearsal else [(case, subjects.adapted) for case in ADAPTED]
+    trials = {"few": few} if rehearsal else TRIALS
+    for case, build in kinds:
+        name = f"{case} {build.__name__} float32"
+        with report.attempt(name), tempfile.TemporaryDirectory() as folder:
+            subject = build(case, Path(folder), device)
+            found = {trial: run(subject).worst for trial, run in trials.items()}
+            report.figure(name, found)
+            if any(isnan(worst) or worst > TOLERANCE for worst in found.values()):
+                raise ArithmeticError(f"more than {TOLERANCE:g} from transformers: {found}")
+            if not rehearsal and not greedy_is_the_same(subject):
+                raise ArithmeticError("greedy outputs alone and in a batch differ")
+    for case in () if rehearsal else NARROW:
+        name = f"{case} bfloat16"
+        with report.attempt(name), tempfile.TemporaryDirectory() as folder:
+            distances = narrow.distances(case, Path(folder), device)
+            report.figure(name, asdict(distances))
+            if not distances.good:
+                raise ArithmeticError(f"further from float32 than transformers: {distances}")
+
+
+def few(subject: Subject) -> Difference:
+    """A trial for a rehearsal: two short sequences, two tokens each."""
+    asked = [changed(one, max_tokens=2, prompt=one.prompt[:5]) for one in submits(subject)[:2]]
+    return compare_all(subject, asked, drive(subject.core(), asked))
+
+
+def promises(report: Report, device: torch.device) -> None:
+    """Deterministic mode's, tried on this device."""
+    prefer(True, device.type)
+    for case, form in PROMISED:
+        name = f"{case} {form} deterministic"
+        with report.attempt(name), tempfile.TemporaryDirectory() as folder:
+            tiny.write_checkpoint(case, Path(folder))
+            model = subjects.load(Path(folder), getattr(torch, form), device, LIMIT)
+            broken = _broken(model)
+            report.figure(name, broken or "kept")
+            if broken:
+                raise ArithmeticError(f"bits differ: {broken}")
+    prefer(False, device.type)
+
+
+def _broken(model: Model) -> dict[str, list[str]]:
+    """What changed the bits of which requests."""
+    asked = requests(model.vocab_size, LIMIT, 40)
+    watched = asked[:WATCHED]
+    expected = alone(make(model, LIMIT, prefix_cache=False), watched)
+    small = {"num_blocks": -(-LIMIT // 4), "max_batch_size": 6, "max_batch_tokens": 11}
+    warm = make(model, LIMIT)
+    drive(warm, renamed(requests(model.vocab_size, LIMIT, WATCHED, scored=False)))
+    got = {
+        "neighbours": drive(make(model, LIMIT), asked),
+        "chunks": drive(make(model, LIMIT, max_batch_size=3, max_batch_tokens=7), watched),
+        "prefix cache": drive(warm, watched),
+        "preemption": drive(make(model, LIMIT, **small), watched),
+    }
+    found = {name: differing(each, expected) for name, each in got.items()}
+    return {name: each for name, each in found.items() if each}
