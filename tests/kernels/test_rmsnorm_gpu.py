@@ -41,14 +41,55 @@ def test_heads_of_a_fused_projection(
     torch.testing.assert_close(found, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-def norms_8b(rows: int) -> None:
-    x = torch.empty(rows, 4096, dtype=torch.bfloat16)
-    add_rmsnorm(x, torch.empty_like(x), torch.empty(4096), 1e-5)
+@pytest.mark.parametrize("shape", [(5, 3, 128), (2, 3, 2, 6), (7,)])
+def test_rows_that_share_a_program(
+    gpu: torch.device, shape: tuple[int, ...], poisoned_memory: None
+) -> None:
+    """Not as many as it has room for, with NaN around them."""
+    torch.manual_seed(2)
+    wide = torch.full((*shape[:-1], shape[-1] + 2), torch.nan, device=gpu)
+    x = wide[..., 1:-1]
+    x.copy_(torch.randn(shape))
+    weight = torch.randn(shape[-1], device=gpu)
+    expected = reference.rmsnorm(x, weight, 1e-6)
+    torch.testing.assert_close(rmsnorm(x, weight, 1e-6), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_rows_at_a_distance(gpu: torch.device, poisoned_memory: None) -> None:
+    torch.manual_seed(3)
+    x, residual = torch.randn(2, 3, 40, device=gpu)
+    weight, before = torch.randn(16, device=gpu), residual.clone()
+    expected_residual = residual.clone()
+    expected = reference.add_rmsnorm(x[:, 4:20], expected_residual[:, 8:24], weight, 1e-6, 1.0)
+    found = add_rmsnorm(x[:, 4:20], residual[:, 8:24], weight, 1e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(residual, expected_residual)
+    assert torch.equal(residual[:, :8], before[:, :8])
+
+
+def test_no_rows(gpu: torch.device) -> None:
+    assert rmsnorm(torch.empty(0, 3, 8, device=gpu), torch.ones(8), 1e-6).shape == (0, 3, 8)
+
+
+def specimen(rows: int, hidden: int) -> None:
+    x, weight = torch.empty(rows, hidden, dtype=torch.bfloat16), torch.empty(hidden)
+    add_rmsnorm(x, torch.empty_like(x), weight, 1e-5)
+    rmsnorm(x, weight, 1e-5)
+    heads = torch.empty(rows, 32, 128, dtype=torch.bfloat16)
+    rmsnorm(heads[:, :16], torch.empty(128), 1e-5)
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
-def test_compiled(compiled: Compile, capability: int) -> None:
-    (kernel,) = compiled(norms_8b, 64, capability=capability)
-    assert kernel.spills == kernel.stack == 0
-    assert kernel.registers <= 64
-    assert kernel.widths("ld.global")[:2] == [16, 16]
+@pytest.mark.parametrize("hidden", [4096, 1024])
+def test_compiled(compiled: Compile, hidden: int, capability: int) -> None:
+    kernels = compiled(specimen, 64, hidden, capability=capability)
+    assert len(kernels) == 3
+    for kernel in kernels:
+        assert kernel.spills == kernel.stack == 0
+        assert kernel.registers <= 64
+        assert set(kernel.widths("ld.global")) == set(kernel.widths("st.global")) == {16}
+
+
+def test_lengths_compile_nothing(compiled: Compile) -> None:
+    kernels = {rows: compiled(specimen, rows, 4096) for rows in (1, 2, 16, 100, 8192)}
+    assert all(found == kernels[1] for found in kernels.values())

@@ -11,7 +11,8 @@ from inferd_kernels.dispatch import Op
 
 Kind = Literal["silu", "gelu", "gelu_tanh"]
 
-GATED = Op("gated", reference.gated, cpu="inferd_kernels.activation.cpu")
+_MODULES = {"cpu": "inferd_kernels.activation.cpu", "gpu": "inferd_kernels.activation.gpu"}
+GATED = Op("gated", reference.gated, **_MODULES)
 
 
 def gated(gate_up: torch.Tensor, kind: Kind) -> torch.Tensor:

@@ -7,8 +7,9 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.elementwise import reference
 
-ADD = Op("add", reference.add, cpu="inferd_kernels.elementwise.cpu")
-SCALE = Op("scale", reference.scale, cpu="inferd_kernels.elementwise.cpu")
+_MODULES = {"cpu": "inferd_kernels.elementwise.cpu", "gpu": "inferd_kernels.elementwise.gpu"}
+ADD = Op("add", reference.add, **_MODULES)
+SCALE = Op("scale", reference.scale, **_MODULES)
 
 
 def add(out: torch.Tensor, x: torch.Tensor, alpha: float = 1.0) -> None:

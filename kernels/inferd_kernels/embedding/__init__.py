@@ -8,7 +8,8 @@ from inferd_kernels.dispatch import Op
 from inferd_kernels.embedding import reference
 from inferd_kernels.linear.weight import PackedWeight
 
-EMBEDDING = Op("embedding", reference.embedding, cpu="inferd_kernels.embedding.cpu")
+_MODULES = {"cpu": "inferd_kernels.embedding.cpu", "gpu": "inferd_kernels.embedding.gpu"}
+EMBEDDING = Op("embedding", reference.embedding, **_MODULES)
 
 
 def embedding(

@@ -7,7 +7,8 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.kv_write import reference
 
-KV_WRITE = Op("kv_write", reference.kv_write, cpu="inferd_kernels.kv_write.cpu")
+_MODULES = {"cpu": "inferd_kernels.kv_write.cpu", "gpu": "inferd_kernels.kv_write.gpu"}
+KV_WRITE = Op("kv_write", reference.kv_write, **_MODULES)
 
 
 def kv_write(

@@ -7,8 +7,9 @@ import torch
 from inferd_kernels.dispatch import Op
 from inferd_kernels.rope import reference
 
-ROPE = Op("rope", reference.rope, cpu="inferd_kernels.rope.cpu")
-ROPE_KV_WRITE = Op("rope_kv_write", reference.rope_kv_write, cpu="inferd_kernels.rope.cpu")
+_MODULES = {"cpu": "inferd_kernels.rope.cpu", "gpu": "inferd_kernels.rope.gpu"}
+ROPE = Op("rope", reference.rope, **_MODULES)
+ROPE_KV_WRITE = Op("rope_kv_write", reference.rope_kv_write, **_MODULES)
 
 
 def rope(
