@@ -218,6 +218,14 @@ def test_a_forward_pass_that_waits_cannot_be_recorded() -> None:
         capture(lambda: mask * mask.tolist()[0])
 
 
+def test_logits_wait_for_nothing(model: Decoder) -> None:
+    hidden = torch.randn(2, model.config.hidden_size)
+    recording = RecordingCapture()(lambda: model.logits(hidden))
+    hidden.copy_(torch.randn(2, model.config.hidden_size))
+    recording.replay()
+    assert torch.equal(recording.output, model.logits(hidden))
+
+
 def test_a_replay_sees_what_is_there_now() -> None:
     capture = RecordingCapture()
     static = torch.tensor([1.0, 2.0])
