@@ -115,20 +115,19 @@ def _rope(
     of_queries: tl.constexpr = (Q_HEADS + GROUP - 1) // GROUP
     position = tl.load(positions + token)
     dims = tl.arange(0, HALF_DIMS)
-    angles = position * HALF + dims
-    turn_cos = tl.load(cos + angles, dims < HALF, 0.0)
-    turn_sin = tl.load(sin + angles, dims < HALF, 0.0)
+    # For each head anew, so that each thread loads what it needs, without shared memory.
+    angles = tl.broadcast_to((position * HALF + dims)[None, :], GROUP, HALF_DIMS)
     if part < of_queries:
         head = part * GROUP + tl.arange(0, GROUP)
         inside = (head < Q_HEADS)[:, None] & (dims < HALF)[None, :]
         places = q + token * q_token + head[:, None] * q_head + dims[None, :]
-        _turn(places, turn_cos, turn_sin, inside, HALF)
+        _turn(places, cos + angles, sin + angles, inside, HALF)
     else:
         head = (part - of_queries) * GROUP + tl.arange(0, GROUP)
         inside = (head < K_HEADS)[:, None] & (dims < HALF)[None, :]
         keys = k + token * k_token
         places = keys + head[:, None] * k_head + dims[None, :]
-        first, second = _turn(places, turn_cos, turn_sin, inside, HALF)
+        first, second = _turn(places, cos + angles, sin + angles, inside, HALF)
         if WRITE:
             slot = tl.load(slots + token)
             kept = k_cache + (slot * K_HEADS + head)[:, None] * SIZE + dims[None, :]
@@ -142,13 +141,14 @@ def _rope(
 
 
 @triton.jit
-def _turn(places, turn_cos, turn_sin, inside, HALF: tl.constexpr):
+def _turn(places, cos, sin, inside, HALF: tl.constexpr):
     """Rotate in place; returns both halves as they are now."""
     first = tl.load(places, inside, 0.0)
     second = tl.load(places + HALF, inside, 0.0)
+    turn_cos, turn_sin = tl.load(cos, inside, 0.0), tl.load(sin, inside, 0.0)
     x, y = first.to(tl.float32), second.to(tl.float32)
-    first = (x * turn_cos[None, :] - y * turn_sin[None, :]).to(first.dtype)
-    second = (y * turn_cos[None, :] + x * turn_sin[None, :]).to(second.dtype)
+    first = (x * turn_cos - y * turn_sin).to(first.dtype)
+    second = (y * turn_cos + x * turn_sin).to(second.dtype)
     tl.store(places, first, inside)
     tl.store(places + HALF, second, inside)
     return first, second
