@@ -27,12 +27,13 @@ def attend(
 ) -> None:
     kind = torch.bfloat16
     blocks = context // BLOCK
-    caches = (torch.empty(batch * blocks, BLOCK, kv_heads, head_dim, dtype=kind) for _ in "kv")
+    cache = (batch * blocks, BLOCK, kv_heads, head_dim)
     fused = torch.empty(batch * rows, (heads + 2 * kv_heads) * head_dim, dtype=kind)
     prefer_invariant(invariant)
     attention(
         fused[:, : heads * head_dim].view(-1, heads, head_dim),
-        *caches,
+        torch.empty(cache, dtype=kind),
+        torch.empty(cache, dtype=kind),
         torch.empty(batch, blocks, dtype=torch.int32),
         torch.empty(batch + 1, dtype=torch.int32),
         torch.empty(batch, dtype=torch.int32),
@@ -44,9 +45,9 @@ def attend(
     )
 
 
-def steps(one: tuple[int, int], other: tuple[int, int], invariant: bool) -> None:
+def steps(invariant: bool, *sizes: int) -> None:
     """Decode and prefill of so many sequences with so long contexts."""
-    for batch, context in (one, other):
+    for batch, context in zip(sizes[::2], sizes[1::2], strict=True):
         attend(batch, 1, context, *MODELS["8b"], invariant)
         attend(batch, 5 + batch, context, *MODELS["8b"], invariant)
 
@@ -106,6 +107,6 @@ def test_invariant(compiled: Compile, model: tuple[int, ...], capability: int) -
 
 def test_a_step_of_another_size_needs_no_other_kernel(compiled: Compile) -> None:
     for invariant in (False, True):
-        first = compiled(steps, (64, 1024), (64, 1024), invariant)
-        both = compiled(steps, (64, 1024), (1, 80), invariant)
+        first = compiled(steps, invariant, 64, 1024)
+        both = compiled(steps, invariant, 64, 1024, 1, 80)
         assert len(both) == len(first)

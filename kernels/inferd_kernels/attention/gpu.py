@@ -74,7 +74,7 @@ def programs_wanted(device: torch.device, kv_heads: int) -> int:
 
 def decode_tokens(head_dim: int, itemsize: int) -> int:
     """Positions in a tile of the decode kernel: as many as TILE_BYTES hold."""
-    fit = TILE_BYTES // (triton.next_power_of_2(max(head_dim, 16)) * itemsize)
+    fit: int = TILE_BYTES // (triton.next_power_of_2(max(head_dim, 16)) * itemsize)
     return max(16, min(128, fit))
 
 

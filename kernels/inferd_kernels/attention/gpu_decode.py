@@ -111,7 +111,7 @@ def decode(
         passed += tl.sum(spans)
     if item >= passed:
         return
-    row = tl.load(starts + b).to(tl.int64) if MIXED else b.to(tl.int64)
+    row = tl.cast(tl.load(starts + b) if MIXED else b, tl.int64)
     end = tl.load(lens + b)
     length = tl.minimum(end, window) if WINDOWED else end
     begin = end - length + (item - before) * span
@@ -132,7 +132,7 @@ def decode(
             acc,
             keys + kv_head * HEAD_DIM,
             values + kv_head * HEAD_DIM,
-            tables + b.to(tl.int64) * table_stride,
+            tables + tl.cast(b, tl.int64) * table_stride,
             start,
             begin,
             stop,

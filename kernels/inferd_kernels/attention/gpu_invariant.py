@@ -296,41 +296,41 @@ def _attend(
         begin = tl.maximum(begin, context - rows + tile * ROWS // GROUP - window + 1)
 
     dims = tl.arange(0, DIMS)
-    top, total, acc = none(ROWS, DIMS)
     all_top, all_total, all_acc = none(ROWS, DIMS)
-    for start in range(begin // TOKENS * TOKENS, end, TOKENS):
-        top, total, acc = attend(
-            query,
-            top,
-            total,
-            acc,
-            keys + kv_head * HEAD_DIM,
-            values + kv_head * HEAD_DIM,
-            tables + b.to(tl.int64) * table_stride,
-            start,
-            begin,
-            end,
-            low,
-            high,
-            scale,
-            cap,
-            BLOCK_SIZE,
-            KV_HEADS * HEAD_DIM,
-            HEAD_DIM,
-            TOKENS,
-            MASKED=True,
-            WINDOWED=WINDOWED,
-            CAPPED=CAPPED,
-        )
-        if ((start + TOKENS) % SPAN == 0) | (start + TOKENS >= end):
-            if whole:
-                all_top, all_total, all_acc = _fold(all_top, all_total, all_acc, top, total, acc)
-            else:
-                to = (place + start // SPAN).to(tl.int64) * (KV_HEADS * GROUP) + head
-                tl.store(partial + to[:, None] * HEAD_DIM + dims[None, :], acc, real)
-                tl.store(tops + to, top, row < rows)
-                tl.store(totals + to, total, row < rows)
-            top, total, acc = none(ROWS, DIMS)
+    for span in range(begin // SPAN, tl.cdiv(end, SPAN)):
+        top, total, acc = none(ROWS, DIMS)
+        first_tile = tl.maximum(span * SPAN, begin // TOKENS * TOKENS)
+        for start in range(first_tile, tl.minimum(span * SPAN + SPAN, end), TOKENS):
+            top, total, acc = attend(
+                query,
+                top,
+                total,
+                acc,
+                keys + kv_head * HEAD_DIM,
+                values + kv_head * HEAD_DIM,
+                tables + tl.cast(b, tl.int64) * table_stride,
+                start,
+                begin,
+                end,
+                low,
+                high,
+                scale,
+                cap,
+                BLOCK_SIZE,
+                KV_HEADS * HEAD_DIM,
+                HEAD_DIM,
+                TOKENS,
+                MASKED=True,
+                WINDOWED=WINDOWED,
+                CAPPED=CAPPED,
+            )
+        if whole:
+            all_top, all_total, all_acc = _fold(all_top, all_total, all_acc, top, total, acc)
+        else:
+            to = tl.cast(place + span, tl.int64) * (KV_HEADS * GROUP) + head
+            tl.store(partial + to[:, None] * HEAD_DIM + dims[None, :], acc, real)
+            tl.store(tops + to, top, row < rows)
+            tl.store(totals + to, total, row < rows)
     if whole:
         to = out + (at[:, None] * (KV_HEADS * GROUP) + head[:, None]) * HEAD_DIM + dims[None, :]
         tl.store(to, (all_acc / all_total[:, None]).to(out.dtype.element_ty), real)
