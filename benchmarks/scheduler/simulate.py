@@ -3,8 +3,9 @@
     python -m benchmarks.scheduler.simulate [--steps 1000000] [--trace FILE.jsonl]
 
 The cost model is that of an 8B model in bf16 on one accelerator of H100's class, in round numbers
-(5 ms to read the weights, 25 µs per token computed, 2 ms to copy an adapter to its slot); it is an
-assumption, not a measurement.
+(5 ms to read the weights, 25 µs per token computed, 2 ms to copy an adapter to its slot, 1 ms of
+the host per step); it is an assumption, not a measurement. `ahead` cases plan a step while the one
+before is in flight; what that costs is told as a ratio of CPU time per step.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ COST = CostModel(
     per_sequence_s=5e-6,
     per_context_token_s=2e-9,
     per_slot_load_s=2e-3,
+    host_s=1e-3,
 )
 CONFIG = SchedulerConfig(
     max_batch_size=128,
@@ -74,27 +76,42 @@ def adapted(rate: float, adapters: int) -> Iterator[Arrival]:
     return synthetic(times, prompts, 32, 512, random, callers=8, priorities=3, adapters=adapters)
 
 
+AHEAD = ", ahead"
+
+
 def cases() -> dict[str, tuple[SchedulerConfig, Iterator[Arrival]]]:
+    """Those whose names end with `AHEAD` plan ahead."""
     return {
         "poisson 5/s": (CONFIG, poisson(5)),
         "poisson 15/s": (CONFIG, poisson(15)),
+        "poisson 15/s, ahead": (CONFIG, poisson(15)),
         "zipf prefixes 15/s": (CONFIG, shared(15)),
         "the same, no prefix cache": (replace(CONFIG, prefix_cache=False), shared(15)),
         "bursts of 100 every 10 s": (CONFIG, bursts(100, 10)),
         "8 adapters, 8 slots, 10/s": (replace(CONFIG, max_adapters=8), adapted(10, 8)),
         "32 adapters, 8 slots, 10/s": (replace(CONFIG, max_adapters=8), adapted(10, 32)),
         "small pool, fcfs": (TIGHT, poisson(15)),
+        "small pool, fcfs, ahead": (TIGHT, poisson(15)),
         "small pool, priority": (replace(TIGHT, policy="priority"), poisson(15)),
         "small pool, fair": (replace(TIGHT, policy="fair"), poisson(15)),
     }
 
 
-def simulate(config: SchedulerConfig, arrivals: Iterator[Arrival], steps: int) -> dict[str, Any]:
-    simulator = Simulator(config, COST, arrivals)
+def simulate(
+    config: SchedulerConfig, arrivals: Iterator[Arrival], steps: int, *, ahead: bool
+) -> dict[str, Any]:
+    simulator = Simulator(config, COST, arrivals, ahead=ahead)
     start = process_time()
     report = asdict(simulator.run(steps))
     simulator.scheduler.check()
     return {**report, "cpu_s": process_time() - start}
+
+
+def ahead_ratios(results: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """CPU time per step of those that plan ahead, over that of the same that do not."""
+    per_step = {name: figures["cpu_s"] / figures["steps"] for name, figures in results.items()}
+    plain = [name for name in results if name + AHEAD in results]
+    return {name: per_step[name + AHEAD] / per_step[name] for name in plain}
 
 
 def show(name: str, figures: dict[str, Any]) -> None:
@@ -117,12 +134,16 @@ def main() -> None:
     print(f"{'case':26} {'batch':>6} {heads} {'preempt':>8} {'hits':>6} {'loads':>7} {'cpu s':>7}")
     results: dict[str, dict[str, Any]] = {}
     for name, (config, arrivals) in loads.items():
-        results[name] = simulate(config, arrivals, steps)
+        results[name] = simulate(config, arrivals, steps, ahead=name.endswith(AHEAD))
         show(name, results[name])
     total = sum(figures["steps"] for figures in results.values())
     cpu_s = sum(figures["cpu_s"] for figures in results.values())
     print(f"{total} steps in {cpu_s:.1f} s of CPU time: {cpu_s / total * 1e6:.0f} µs per step")
+    ratios = ahead_ratios(results)
+    for name, ratio in ratios.items():
+        print(f"CPU time per step, ahead over not: {ratio:.2f} ({name})")
     record = {"cost": asdict(COST), "steps": total, "cpu_s": cpu_s, "cases": results}
+    record["ahead_cpu_ratio"] = ratios
     print("written to", save("scheduler_simulation", record, CODE))
 
 

@@ -5,6 +5,7 @@
 `decode`: all sequences decode for the whole time, and their blocks fill up at different steps.
 `serving`: requests end and new ones come all the time, so steps also admit, prefill, look up
 prefixes and release. `adapters`: the same with as many adapters as slots, and the bare model.
+`decode+`, `serving+`: each step is planned while the one before is in flight.
 The engine's part (making up the sampled tokens) is not measured.
 """
 
@@ -40,16 +41,31 @@ def result_of(step: Step) -> Result:
     return Result([base + i if work.samples else None for i, work in enumerate(step.works)])
 
 
-def measure(scheduler: Scheduler) -> float:
-    """One step: plan and commit, in microseconds."""
-    start = perf_counter_ns()
-    step = scheduler.plan(0.0)
-    planned = perf_counter_ns()
-    assert step is not None
-    result = result_of(step)
-    sampled = perf_counter_ns()
-    scheduler.commit(step, result, 0.0)
-    return (perf_counter_ns() - sampled + planned - start) / 1000
+class Meter:
+    """Measures a scheduler's steps; `ahead`: each is planned while the one before is in flight."""
+
+    def __init__(self, scheduler: Scheduler, *, ahead: bool) -> None:
+        self._scheduler = scheduler
+        self._ahead = ahead
+        self._flights: list[Step] = []
+
+    def __call__(self) -> float:
+        """One step: plan and commit, in microseconds."""
+        if self._ahead and not self._flights:
+            self._plan()
+        start = perf_counter_ns()
+        self._plan()
+        planned = perf_counter_ns()
+        step = self._flights.pop(0)
+        result = result_of(step)
+        sampled = perf_counter_ns()
+        self._scheduler.commit(step, result, 0.0)
+        return (perf_counter_ns() - sampled + planned - start) / 1000
+
+    def _plan(self) -> None:
+        step = self._scheduler.plan(0.0)
+        if step is not None:
+            self._flights.append(step)
 
 
 def request(number: int, random: Random, max_tokens: int, adapters: int = 0) -> Request:
@@ -63,30 +79,32 @@ def request(number: int, random: Random, max_tokens: int, adapters: int = 0) -> 
     )
 
 
-def decode(steps: int) -> list[float]:
+def decode(steps: int, *, ahead: bool = False) -> list[float]:
     """Plain decode: the batch does not change."""
     random = Random(0)
     scheduler = Scheduler(CONFIG)
     for number in range(RUNNING):
         scheduler.submit(request(number, random, 7000), 0.0)
+    measure = Meter(scheduler, ahead=ahead)
     while scheduler.stats().num_waiting:
-        measure(scheduler)
+        measure()
     for _ in range(WARM_UP):
-        measure(scheduler)
-    return [measure(scheduler) for _ in range(steps)]
+        measure()
+    return [measure() for _ in range(steps)]
 
 
-def serving(steps: int, adapters: int = 0) -> list[float]:
+def serving(steps: int, adapters: int = 0, *, ahead: bool = False) -> list[float]:
     """The batch stays full, with something over one request ending per step."""
     random = Random(0)
     scheduler = Scheduler(replace(CONFIG, max_adapters=adapters))
+    measure = Meter(scheduler, ahead=ahead)
     numbers = count()
     times: list[float] = []
     while len(times) < WARM_UP * 5 + steps:
         while scheduler.stats().num_waiting < 16:
             max_tokens = random.randint(50, 350)
             scheduler.submit(request(next(numbers), random, max_tokens, adapters), 0.0)
-        times.append(measure(scheduler))
+        times.append(measure())
     return times[WARM_UP * 5 :]
 
 
@@ -109,6 +127,8 @@ def main() -> None:
         "decode": summary(decode(steps)),
         "serving": summary(serving(steps)),
         "adapters": summary(serving(steps, ADAPTERS)),
+        "decode+": summary(decode(steps, ahead=True)),
+        "serving+": summary(serving(steps, ahead=True)),
     }
     print(f"{RUNNING} running sequences, {steps} steps; plan + commit, microseconds")
     for name, figures in cases.items():

@@ -30,6 +30,7 @@ class CostModel:
     per_sequence_s: float = 0.0  # sampling
     per_context_token_s: float = 0.0  # reading one position's KV
     per_slot_load_s: float = 0.0  # copying an adapter into its slot
+    host_s: float = 0.0  # what the host does per step; beside the one before if planned ahead
 
     def duration(self, step: Step) -> float:
         cost = self.step_base_s + self.per_token_s * step.num_tokens
@@ -74,14 +75,26 @@ class _Open:
 
 
 class Simulator:
-    """One run. `arrivals` are in order of time and may be endless if `max_steps` is given."""
+    """One run.
+
+    Args:
+        arrivals: in order of time; endless, perhaps, if `max_steps` is given.
+        ahead: whether a step is planned while the one before is in flight.
+    """
 
     def __init__(
-        self, config: SchedulerConfig, cost: CostModel, arrivals: Iterable[Arrival]
+        self,
+        config: SchedulerConfig,
+        cost: CostModel,
+        arrivals: Iterable[Arrival],
+        *,
+        ahead: bool = False,
     ) -> None:
         self.scheduler = Scheduler(config)
         self.now = 0.0
         self._cost = cost
+        self._ahead = ahead
+        self._planned: Step | None = None  # while another step was in flight
         self._arrivals: Iterator[Arrival] = iter(arrivals)
         self._next: Arrival | None = next(self._arrivals, None)
         self._open: dict[str, _Open] = {}
@@ -95,10 +108,14 @@ class Simulator:
         steps = 0
         while max_steps is None or steps < max_steps:
             self._submit_arrived()
-            step = self.scheduler.plan(self.now)
+            step, self._planned = self._planned, None
+            host_s = 0.0 if step else self._cost.host_s
+            step = step or self.scheduler.plan(self.now)
             if step is not None:
-                self._execute(step)
                 steps += 1
+                if self._ahead and steps != max_steps:
+                    self._planned = self.scheduler.plan(self.now)
+                self._execute(step, host_s)
             elif self._next is not None:
                 self.now = self._next.time_s
             else:
@@ -124,8 +141,10 @@ class Simulator:
             else:
                 self._open[request.request_id] = _Open(arrival.time_s)
 
-    def _execute(self, step: Step) -> None:
-        self.now += self._cost.duration(step)
+    def _execute(self, step: Step, host_s: float) -> None:
+        """`host_s`: what the device waited for the host before."""
+        device_s = self._cost.duration(step)
+        self.now += host_s + max(device_s, self._cost.host_s if self._planned else 0.0)
         self._sequences += len(step.works)
         token = step.number % 2**31  # any: nobody stops at it, and no two steps are alike
         tokens = [token if work.samples else None for work in step.works]

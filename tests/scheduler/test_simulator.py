@@ -52,6 +52,28 @@ def test_a_request_waits_for_its_arrival_and_for_the_step_in_flight() -> None:
     assert report.steps == 5
 
 
+def test_a_host_ahead_is_hidden_behind_the_device() -> None:
+    """Five steps; the last is planned when the one before is done, since nothing is left ahead."""
+    cost = replace(SECOND, host_s=0.25)
+    asked = [arrival(0.0, 4, 5)]
+    assert Simulator(CONFIG, cost, asked).run().simulated_s == 5 * 1.25
+    assert Simulator(CONFIG, cost, asked, ahead=True).run().simulated_s == 5 + 0.25
+    slow = replace(SECOND, host_s=3.0)  # the device waits for the host
+    assert Simulator(CONFIG, slow, asked, ahead=True).run().simulated_s == 3 + 4 * 3 + 1
+
+
+def test_planning_ahead_changes_no_answer() -> None:
+    def report(*, ahead: bool) -> Report:
+        random = Random(5)
+        prompts = zipf_prompts(3, 8, 1, 9, random)
+        arrivals = synthetic(poisson_times(0.5, random), prompts, 1, 12, random)
+        return Simulator(CONFIG, SECOND, islice(arrivals, 300), ahead=ahead).run()
+
+    plain, ahead = report(ahead=False), report(ahead=True)
+    assert (ahead.finished, ahead.output_tokens) == (plain.finished, plain.output_tokens)
+    assert ahead.finished == 300
+
+
 def test_refusals_and_failures_are_counted() -> None:
     small = SchedulerConfig(
         max_batch_size=1, max_batch_tokens=8, num_blocks=2, block_size=4, max_model_len=32

@@ -206,6 +206,13 @@ def test_a_poisoned_request_is_ejected_and_the_batch_goes_on() -> None:
     assert core.stats().kv_blocks_used == 0
 
 
+def test_a_poisoned_request_that_alone_wants_logprobs_is_ejected_alone() -> None:
+    wants = replace(GREEDY, logprobs=1)
+    got = run(make(), submit("a", [1, 2, 3]), submit("bad", [1, POISON, 3], sampling=wants))
+    assert isinstance(got["bad"].end, Fail)
+    assert got["a"].tokens == greedy([1, 2, 3], 6)
+
+
 def test_a_poisoned_prompt_score_fails_its_request_alone() -> None:
     scored = replace(GREEDY, prompt_logprobs=0)
     got = run(

@@ -38,7 +38,7 @@ def output_logprobs(choice: Choice, sequences: Seq[Sequence]) -> dict[str, Logpr
     ]
     tokens, scores = choice.tokens, choice.scores
     if len(wanting) < len(sequences):
-        index = torch.tensor(wanting)
+        index = torch.tensor(wanting, dtype=torch.int64)
         tokens, scores = tokens[index], Scores(*(column[index] for column in scores))
         sequences = [sequences[n] for n in wanting]
     wishes = [_wishes(sequence, sequence.sampling.logprobs) for sequence in sequences]
