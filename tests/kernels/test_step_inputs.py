@@ -164,7 +164,9 @@ def test_a_long_prompt() -> None:
     out = outputs()
     count, size = 2500, 1
     large = StepInputs(
-        *(torch.full((count,), POISON, dtype=torch.int64, device=DEVICE) for _ in range(3)),
+        input_ids=torch.full((count,), POISON, dtype=torch.int64, device=DEVICE),
+        positions=torch.full((count,), POISON, dtype=torch.int64, device=DEVICE),
+        slot_mapping=torch.full((count,), POISON, dtype=torch.int64, device=DEVICE),
         row_slots=torch.full((count,), POISON, dtype=torch.int32, device=DEVICE),
         cu_seqlens_q=out.cu_seqlens_q,
         seq_lens=out.seq_lens,

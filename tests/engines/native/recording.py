@@ -71,11 +71,11 @@ class RecordingCapture:
         self.cleared += 1
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Every call with its arguments, and the tensors that it made."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[tuple[Callable[..., Any], Any, Any, Any]] = []
         self.made: list[torch.Tensor] = []
 

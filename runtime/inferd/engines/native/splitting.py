@@ -186,15 +186,10 @@ def _segments_of(segments: LoraSegments | None, first: int, last: int) -> LoraSe
     for segment in segments.each:
         rows = segment.rows
         if isinstance(rows, slice):
-            found: slice | torch.Tensor = slice(
-                max(rows.start, first) - first, min(rows.stop, last) - first
-            )
-            some = found.start < found.stop
-        else:
-            found = rows[(rows >= first) & (rows < last)] - first
-            some = len(found) > 0
-        if some:
-            each.append(Segment(segment.slot, found))
+            begin, end = max(rows.start, first), min(rows.stop, last)
+            if begin < end:
+                each.append(Segment(segment.slot, slice(begin - first, end - first)))
+        elif len(mine := rows[(rows >= first) & (rows < last)]):
+            each.append(Segment(segment.slot, mine - first))
     slots = None if segments.row_slots is None else segments.row_slots[first:last]
-    found_any = LoraSegments(tuple(each), slots)
-    return found_any if found_any else None
+    return LoraSegments(tuple(each), slots) or None

@@ -41,7 +41,10 @@ class Staging:
         words = self._words[: self._used]
         words.copy_(self._hosts[self._turn][: self._used], non_blocking=True)
         if self._device.type == "cuda":
-            event = self._sent[self._turn] = self._sent[self._turn] or torch.cuda.Event()
+            event = self._sent[self._turn]
+            if event is None:
+                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                self._sent[self._turn] = event
             event.record()
         return words
 
