@@ -235,7 +235,7 @@ class EngineInfo(Struct, frozen=True, tag="info"):
     max_adapter_rank: int = 0
     quantization: str = ""  # `int8`; empty: weights are in `dtype`
     quantization_loss: QuantizationLoss | None = None  # None: not measured
-    kernels: str = "reference"  # `avx512bf16`, …: C++ kernels' instructions; or plain torch
+    kernels: str = "reference"  # `avx512bf16`, …: C++ kernels'; `triton 3.6.0`; or torch
     deterministic: bool = False  # promised: see `EngineSpec`
 
 

@@ -73,7 +73,7 @@ class EngineFacts(Struct, kw_only=True):
     kv_cache_bytes: int
     quantization: str  # `int8`; empty: weights are in `dtype`
     quantization_loss: QuantizationLoss | None  # null: not measured
-    kernels: str  # `avx512bf16`, …: the C++ kernels' instructions; `reference`: plain torch
+    kernels: str  # `avx512bf16`, …: C++ kernels' instructions; `triton 3.6.0`; `reference`: torch
     deterministic: bool  # promised: tokens and logprobs depend on nothing but the request
 
 

@@ -11,6 +11,7 @@ from inferd.engines.gpus import device_bytes
 from inferd.engines.memory_use import process_bytes
 from inferd.engines.native.model import Model
 from inferd.messages import EngineInfo, MemoryUse
+from inferd_kernels import gpu
 from inferd_kernels.cpu.library import found
 from inferd_scheduler import SchedulerConfig
 
@@ -80,7 +81,10 @@ def describe(model: Model, config: SchedulerConfig, load_s: float, max_rank: int
 
 
 def kernels_of(device: torch.device) -> str:
-    """The level of the kernels' instructions; `reference` where operations run in plain torch."""
+    """The level of the kernels' instructions, or Triton's version; `reference` where operations
+    run in plain torch."""
+    if device.type == "cuda":
+        return gpu.description()
     return (found().level if device.type == "cpu" else "") or "reference"
 
 
