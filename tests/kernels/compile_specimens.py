@@ -81,6 +81,7 @@ def _report(name: str, kernel: Any, log: str) -> dict[str, Any]:
         "stack": frame,
         "shared": kernel.metadata.shared,
         "warps": kernel.metadata.num_warps,
+        "serialized": "are serialized" in log,
         "ptx": kernel.asm["ptx"],
     }
 

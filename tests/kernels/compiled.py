@@ -48,6 +48,7 @@ class Compiled:
         stack: bytes of a thread's stack; not 0 without spills: an array is indexed at run time.
         shared: bytes of a program's shared memory.
         warps: of a program.
+        serialized: whether each `wgmma` waits for the one before, which `ptxas` warns of.
         ptx: the code, before `ptxas`.
     """
 
@@ -58,6 +59,7 @@ class Compiled:
     stack: int
     shared: int
     warps: int
+    serialized: bool
     ptx: str
 
     def widths(self, instruction: str) -> list[int]:

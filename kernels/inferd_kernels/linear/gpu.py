@@ -99,6 +99,7 @@ def launch(
     assert x.shape == (len(x), weight.shape[1])
     assert x.dtype == weight.dtype
     assert weight.is_contiguous()
+    assert 0 < splits <= -(-x.shape[1] // tile.inputs(x.dtype))
     x = x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous()
     row_tiles = -(-len(x) // tile.rows)
     product[(row_tiles * tile.count(len(weight)), splits)](

@@ -25,7 +25,9 @@ def sums(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Products [BLOCK_M, BLOCK_N] of a tile's rows with its outputs, over inputs begin … end - 1.
+    """Products [BLOCK_M, BLOCK_N] of a tile's rows with its outputs, over inputs begin … end - 1,
+    of which there is one at least: else the compiler keeps a way around the loop, and on a Hopper
+    GPU each `wgmma` waits for the one before.
 
     x and weight point to the tile's first row and first output.
     """
@@ -35,6 +37,7 @@ def sums(
     x_offsets = row * x_stride + depth[None, :]
     weight_offsets = column * width + depth[:, None]
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    tl.assume(begin < end)
     for start in range(begin, end, BLOCK_K):
         inside = depth < end - start
         part = tl.load(x + start + x_offsets, (row < rows_left) & inside[None, :], 0.0)
@@ -83,16 +86,17 @@ def product(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """A program for a tile of the outputs [rows, outputs] and a share of the inputs.
+    """A program for a tile of the outputs [rows, outputs] and one of SPLITS shares of the inputs.
 
-    With several shares, out is [SPLITS, rows, outputs], and nothing is added to it yet.
+    With several shares, each of a BLOCK_K at least, out is [SPLITS, rows, outputs], and nothing is
+    added to it yet.
     """
     row_tiles = tl.cdiv(rows, BLOCK_M)
     row_tile, column_tile = place(tl.program_id(0), row_tiles, tl.cdiv(outputs, BLOCK_N), 8)
     row = row_tile.to(tl.int64) * BLOCK_M
     column = column_tile.to(tl.int64) * BLOCK_N
     split = tl.program_id(1)
-    share = tl.cdiv(tl.cdiv(width, BLOCK_K), SPLITS) * BLOCK_K
+    parts = tl.cdiv(width, BLOCK_K)
     acc = sums(
         x + row * x_stride,
         weight + column * width,
@@ -100,8 +104,8 @@ def product(
         outputs - column,
         x_stride,
         width,
-        split * share,
-        tl.minimum(width, (split + 1) * share),
+        split * parts // SPLITS * BLOCK_K,
+        tl.minimum(width, (split + 1) * parts // SPLITS * BLOCK_K),
         BLOCK_M,
         BLOCK_N,
         BLOCK_K,
