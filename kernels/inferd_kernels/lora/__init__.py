@@ -13,7 +13,7 @@ from inferd_kernels.dispatch import Op
 from inferd_kernels.lora import reference
 from inferd_kernels.lora.module import LoraModule, LoraPart, LoraWeights
 from inferd_kernels.lora.segments import NO_SEGMENTS, LoraSegments, Segment, segments
-from inferd_kernels.lora.warm import warm
+from inferd_kernels.lora.warming import warm
 
 __all__ = [
     "NO_SEGMENTS",

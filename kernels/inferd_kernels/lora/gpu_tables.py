@@ -21,7 +21,9 @@ part, or nothing at all."""
 B, BEGIN, SPAN, OFFSET, WIDTH, B_RANK, FIELDS = 0, 1, 2, 3, 4, 5, 6
 """Of a part: b's address; where b's rows begin in y's columns, and how wide they are, in ALIGN
 columns; the part's own columns, which lie within those; its rank."""
-NUMBERS = HEADER + MAX_PARTS * FIELDS
+NUMBERS = -(-(HEADER + MAX_PARTS * FIELDS) // 2) * 2
+"""Even, so that every module's table lies at a multiple of 16 bytes, which kernels are compiled
+for."""
 
 ALIGN = 16
 """Columns: b's rows begin and end at multiples of it. Kernels then read 16 bytes at a time."""
