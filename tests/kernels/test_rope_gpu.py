@@ -114,13 +114,13 @@ def specimen(rows: int, q_heads: int, k_heads: int, dims: int, half: int) -> Non
     """As a layer calls it; and its parts."""
     fused = torch.empty(rows, q_heads + 2 * k_heads, dims, dtype=BF16)
     q, k, v = torch.split(fused, [q_heads, k_heads, k_heads], 1)
-    table = torch.empty(2, 131072, half)
+    cos, sin = torch.empty(2, 131072, half)
     places = torch.empty(2, rows, dtype=torch.int64)
     shape = (4, 16, k_heads, dims)
     cache = layout.allocate(*shape, dtype=BF16, device=torch.device("cpu"))
-    rope_kv_write(q, k, v, places[0], *table, *cache, places[1])
+    rope_kv_write(q, k, v, places[0], cos, sin, *cache, places[1])
     kv_write(k, v, *cache, places[1])
-    rope(q, k, places[0], *table)
+    rope(q, k, places[0], cos, sin)
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)

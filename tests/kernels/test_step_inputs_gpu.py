@@ -11,13 +11,22 @@ from tests.kernels.compiled import CAPABILITIES, Compile
 
 def specimen(sequences: int, tokens: int) -> None:
     blocks = 131072 // 16
-    longs = torch.empty(3, tokens, dtype=torch.int64)
-    rows = torch.empty(3, sequences + tokens, dtype=torch.int32)
+    longs = torch.empty(3, 16 * tokens, dtype=torch.int64)
+    shorts = torch.empty(3, 16 * (sequences + tokens), dtype=torch.int32)
+    out = StepInputs(
+        input_ids=longs[0],
+        positions=longs[1],
+        slot_mapping=longs[2],
+        row_slots=shorts[0],
+        cu_seqlens_q=shorts[1],
+        seq_lens=shorts[2],
+        block_tables=torch.empty(256, blocks, dtype=torch.int32),
+    )
     step_inputs(
         torch.empty(8 * sequences + tokens + 5, dtype=torch.int32),
         torch.empty(sequences, dtype=torch.int64),
         torch.empty(256, blocks, dtype=torch.int32),
-        StepInputs(*longs, *rows, torch.empty(256, blocks, dtype=torch.int32)),
+        out,
         num_sequences=sequences,
         block_size=16,
     )

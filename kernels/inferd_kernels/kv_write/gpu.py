@@ -55,7 +55,7 @@ def check(
 
 def heads_of_a_program(heads: int, dims: int) -> int:
     """A power of two."""
-    return min(triton.next_power_of_2(heads), max(1, ELEMENTS // dims))
+    return min(int(triton.next_power_of_2(heads)), max(1, ELEMENTS // dims))
 
 
 @triton.jit
