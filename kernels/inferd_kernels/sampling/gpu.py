@@ -48,7 +48,7 @@ def adjust(logits: torch.Tensor, rows: Sequence[Adjustment | None]) -> torch.Ten
 
 
 def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
-    return choose_later(logits, [Row(draw) for draw in draws]).tokens
+    return _begin(logits, [Row(draw) for draw in draws]).tokens
 
 
 def score(
@@ -71,6 +71,11 @@ def choose(logits: torch.Tensor, rows: Sequence[Row]) -> Choice:
 
 
 def choose_later(logits: torch.Tensor, rows: Sequence[Row]) -> PendingChoice:
+    results = _begin(logits, rows)
+    return PendingChoice(results.tokens, results.fetch())
+
+
+def _begin(logits: torch.Tensor, rows: Sequence[Row]) -> Results:
     logits = _lines(logits)
     assert len(rows) == len(logits), "a row for each line of logits"
     step = step_of(rows, logits.shape[1])
@@ -88,7 +93,7 @@ def choose_later(logits: torch.Tensor, rows: Sequence[Row]) -> PendingChoice:
     run.finish(results)
     if len(step.scored):
         run.score(results.tokens, run.words, results)
-    return PendingChoice(results.tokens, results.fetch())
+    return results
 
 
 def _lines(logits: torch.Tensor) -> torch.Tensor:
