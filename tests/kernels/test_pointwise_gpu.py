@@ -110,6 +110,6 @@ def test_compiled(compiled: Compile, hidden: int, mlp: int, capability: int) -> 
         assert set(kernel.widths("ld.global")) <= {8, 16}  # 8: an id
 
 
-def test_lengths_compile_nothing(compiled: Compile) -> None:
+def test_compiled_once_for_all_lengths(compiled: Compile) -> None:
     kernels = {rows: compiled(specimen, rows, 4096, 14336) for rows in (1, 2, 16, 100, 8192)}
     assert all(found == kernels[1] for found in kernels.values())

@@ -90,6 +90,6 @@ def test_compiled(compiled: Compile, hidden: int, capability: int) -> None:
         assert set(kernel.widths("ld.global")) == set(kernel.widths("st.global")) == {16}
 
 
-def test_lengths_compile_nothing(compiled: Compile) -> None:
+def test_compiled_once_for_all_lengths(compiled: Compile) -> None:
     kernels = {rows: compiled(specimen, rows, 4096) for rows in (1, 2, 16, 100, 8192)}
     assert all(found == kernels[1] for found in kernels.values())

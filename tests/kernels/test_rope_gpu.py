@@ -136,7 +136,7 @@ def test_compiled(compiled: Compile, q_heads: int, k_heads: int, capability: int
         assert set(wide) == {16}
 
 
-def test_lengths_compile_nothing(compiled: Compile) -> None:
+def test_compiled_once_for_all_lengths(compiled: Compile) -> None:
     shape = (32, 8, 128, 64)
     kernels = {rows: compiled(specimen, rows, *shape) for rows in (1, 2, 16, 100, 8192)}
     assert all(found == kernels[1] for found in kernels.values())
