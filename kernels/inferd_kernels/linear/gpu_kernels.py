@@ -69,7 +69,7 @@ def store(
     tl.store(out + row * stride + column, values.to(out.dtype.element_ty), inside)
 
 
-@triton.jit(do_not_specialize=["rows"])
+@triton.jit(do_not_specialize=["rows", "splits"])
 def product(
     x,
     weight,
@@ -80,15 +80,15 @@ def product(
     width,
     x_stride,
     out_stride,
+    splits,
     BIAS: tl.constexpr,
-    SPLITS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """A program for a tile of the outputs [rows, outputs] and one of SPLITS shares of the inputs.
+    """A program for a tile of the outputs [rows, outputs] and one of `splits` shares of the inputs.
 
-    With several shares, each of a BLOCK_K at least, out is [SPLITS, rows, outputs], and nothing is
+    With several shares, each of a BLOCK_K at least, out is [splits, rows, outputs], and nothing is
     added to it yet.
     """
     row_tiles = tl.cdiv(rows, BLOCK_M)
@@ -104,8 +104,8 @@ def product(
         outputs - column,
         x_stride,
         width,
-        split * parts // SPLITS * BLOCK_K,
-        tl.minimum(width, (split + 1) * parts // SPLITS * BLOCK_K),
+        split * parts // splits * BLOCK_K,
+        tl.minimum(width, (split + 1) * parts // splits * BLOCK_K),
         BLOCK_M,
         BLOCK_N,
         BLOCK_K,
@@ -117,16 +117,14 @@ def product(
     store(out, acc, rows - row, outputs - column, out_stride, BLOCK_M, BLOCK_N)
 
 
-@triton.jit(do_not_specialize=["rows"])
-def add_splits(
-    parts, bias, out, rows, outputs, BIAS: tl.constexpr, SPLITS: tl.constexpr, BLOCK: tl.constexpr
-):
-    """out [rows, outputs] of parts [SPLITS, rows, outputs], added from the first to the last."""
+@triton.jit(do_not_specialize=["rows", "splits"])
+def add_splits(parts, bias, out, rows, outputs, splits, BIAS: tl.constexpr, BLOCK: tl.constexpr):
+    """out [rows, outputs] of parts [splits, rows, outputs], added from the first to the last."""
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < outputs
     total = tl.zeros((BLOCK,), tl.float32)
-    for split in range(SPLITS):
+    for split in range(0, splits):
         total += tl.load(parts + (split * rows.to(tl.int64) + row) * outputs + column, inside, 0.0)
     if BIAS:
         total += tl.load(bias + column, inside, 0.0).to(tl.float32)
