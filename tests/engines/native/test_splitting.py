@@ -13,6 +13,7 @@ from inferd.engines.native.device_batching import SCRATCH_BLOCKS, DeviceBatcher
 from inferd.engines.native.model import Batch
 from inferd.engines.native.splitting import PartlyFailed, Splitting, with_room
 from inferd_kernels.lora import LoraSegments, segments
+from inferd_kernels.lora.segments import grouped
 from inferd_scheduler import Step, Work
 from tests.engines.native.hash_model import HashModel
 
@@ -134,12 +135,9 @@ class Adapted(HashModel):
         if len(batch.input_ids) > 2:
             raise torch.OutOfMemoryError("no memory")
         slots = [-1] * len(batch.input_ids)
-        given = batch.segments or LoraSegments()
-        for segment in given.each:
+        for segment in grouped(batch.segments or LoraSegments()):
             for row in torch.arange(len(slots))[segment.rows].tolist():
                 slots[row] = segment.slot
-        if given.row_slots is not None:
-            assert given.row_slots.tolist() == slots
         self.slots += slots
         return super().forward(batch)
 

@@ -12,7 +12,7 @@ import torch
 from inferd.engines.native.batching import Batcher, KVCache, StepBatcher
 from inferd.engines.native.model import Batch
 from inferd.engines.native.staging import Staging
-from inferd_kernels.lora import LORA, LoraSegments, segments
+from inferd_kernels.lora import LoraSegments
 from inferd_kernels.step_inputs import RECORD, StepInputs, step_inputs
 from inferd_scheduler import Step
 
@@ -94,7 +94,7 @@ class DeviceBatcher:
         works = _Works(step)
         count = len(works.rows)
         self._pack(works, self.padded(count) - count if works.widest == 1 else 0)
-        adapters = self._segments(works) if works.slots.max() >= 0 else None
+        adapters = bool(works.slots.max() >= 0)
         return self._batch(count, works.total, works.widest, works.longest, adapters)
 
     def build_idle(self, count: int) -> None:
@@ -105,8 +105,7 @@ class DeviceBatcher:
     def rows(self, count: int, max_seqlen_k: int, *, adapters: bool) -> Batch:
         """The static tensors' first `count` rows, each of one token, whatever is in them now or
         later."""
-        slots = LoraSegments(row_slots=self._inputs.row_slots[:count]) if adapters else None
-        return self._batch(count, count, 1, max_seqlen_k, slots)
+        return self._batch(count, count, 1, max_seqlen_k, adapters)
 
     def _pack(self, works: _Works, padding: int) -> None:
         """Describe a step to the device (see `step_inputs`), and have it expanded there."""
@@ -158,17 +157,9 @@ class DeviceBatcher:
         self._num_sampled = 0
         return ids
 
-    def _segments(self, works: _Works) -> LoraSegments:
-        row_slots = self._inputs.row_slots[: works.total]
-        if LORA.choice(self.device.type).startswith("gpu"):  # reads row_slots alone
-            return LoraSegments(row_slots=row_slots)
-        each = segments(works.slots.tolist(), works.sizes.tolist(), self.device).each
-        return LoraSegments(each, row_slots)
-
-    def _batch(
-        self, count: int, total: int, widest: int, longest: int, adapters: LoraSegments | None
-    ) -> Batch:
+    def _batch(self, count: int, total: int, widest: int, longest: int, adapters: bool) -> Batch:
         inputs = self._inputs
+        row_slots = inputs.row_slots[:total]
         return Batch(
             input_ids=inputs.input_ids[:total],
             positions=inputs.positions[:total],
@@ -179,7 +170,7 @@ class DeviceBatcher:
             max_seqlen_q=widest,
             max_seqlen_k=longest,
             kv_cache=self.kv_cache,
-            segments=adapters,
+            segments=LoraSegments(row_slots=row_slots) if adapters else None,
         )
 
 
