@@ -16,7 +16,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from inferd_kernels.lora import gpu_tables
+from inferd_kernels.lora import gpu_tables, module
 
 A = tl.constexpr(gpu_tables.A)
 RANK = tl.constexpr(gpu_tables.RANK)
@@ -29,7 +29,7 @@ OFFSET = tl.constexpr(gpu_tables.OFFSET)
 WIDTH = tl.constexpr(gpu_tables.WIDTH)
 B_RANK = tl.constexpr(gpu_tables.B_RANK)
 FIELDS = tl.constexpr(gpu_tables.FIELDS)
-PARTS = tl.constexpr(gpu_tables.MAX_PARTS)
+PARTS = tl.constexpr(module.MAX_PARTS)
 ALIGN = tl.constexpr(gpu_tables.ALIGN)
 
 

@@ -71,7 +71,7 @@ def grouped(step: LoraSegments) -> tuple[Segment, ...]:
     """`each`, made from `row_slots` where there is nothing else; that waits for the device."""
     if step.each or step.row_slots is None:
         return step.each
-    used = [slot for slot in step.row_slots.unique().tolist() if slot >= 0]
+    used = sorted(set(step.row_slots.tolist()) - {-1})
     return tuple(Segment(slot, (step.row_slots == slot).nonzero()[:, 0]) for slot in used)
 
 

@@ -100,12 +100,14 @@ class Slots:
 def _place(factors: Factors, device: torch.device) -> tuple[dict[str, LoraWeights], int]:
     """An adapter's factors on the device, in one piece of its memory, and that piece's bytes. From
     page-locked memory nothing is waited for."""
-    sizes = [-(-tensor.nbytes // ALIGN) * ALIGN for tensor in _tensors(factors)]
-    memory = torch.empty(sum(sizes), dtype=torch.uint8, device=device)
-    pieces = iter(memory.split(sizes))
+    num_bytes = sum(_room(tensor) for tensor in _tensors(factors))
+    memory = torch.empty(num_bytes, dtype=torch.uint8, device=device)
+    used = 0
 
     def put(tensor: torch.Tensor) -> torch.Tensor:
-        place = next(pieces)[: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        nonlocal used
+        place = memory[used : used + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        used += _room(tensor)
         return place.copy_(tensor, non_blocking=True)
 
     placed = {}
@@ -113,7 +115,12 @@ def _place(factors: Factors, device: torch.device) -> tuple[dict[str, LoraWeight
         a = put(weights.a)
         parts = tuple(LoraPart(part.offset, put(part.b.t()).t()) for part in weights.parts)
         placed[key] = LoraWeights(a, parts)
-    return placed, memory.nbytes
+    return placed, num_bytes
+
+
+def _room(tensor: torch.Tensor) -> int:
+    """Bytes."""
+    return -(-tensor.nbytes // ALIGN) * ALIGN
 
 
 def _tensors(factors: Factors) -> Iterator[torch.Tensor]:
