@@ -13,7 +13,7 @@ import torch
 
 from inferd_kernels.cpu.library import Args, operation
 from inferd_kernels.sampling.adjustments import Adjustment
-from inferd_kernels.sampling.packed import ROW_FIELDS, Table, table_of
+from inferd_kernels.sampling.packed import ROW_FIELDS, Table, packed_of, positions_of
 from inferd_kernels.sampling.rows import Choice, Draw, Row, Scores
 
 _ADJUSTMENT = struct.Struct("=6Q3q3f4x")
@@ -149,7 +149,8 @@ def score(
 
 
 def choose(logits: torch.Tensor, rows: Sequence[Row]) -> Choice:
-    table = table_of(rows)
+    table = np.frombuffer(bytearray(packed_of(rows)), ROW_FIELDS)
+    table["position"] = positions_of(rows)
     adjustments = [row.adjustment for row in rows]
     if any(adjustment is not None for adjustment in adjustments):
         changes = _Adjustments(adjustments, logits.shape[-1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ import torch
 
 from inferd_kernels.sampling.adjustments import Adjustment
 from inferd_kernels.sampling.noise import GAMMA, MIX_1, MIX_2
-from inferd_kernels.sampling.packed import Table, table_of
+from inferd_kernels.sampling.packed import ROW_FIELDS, packed_of, positions_of
 from inferd_kernels.sampling.rows import Row
 
 ROW = np.dtype(
     [
-        ("stream", np.uint64),  # of noise, at the row's position
+        ("stream", np.uint64),  # of noise, at the row's position; as long as that is open, the seed
         ("slot", np.int32),  # among adjusted rows; -1: none
         ("temperature", np.float32),
         ("least", np.float32),  # log(min_p)
@@ -134,16 +135,11 @@ def _padded(size: int) -> int:
 
 def step_of(rows: Sequence[Row], vocab: int) -> Step:
     """Raises IndexError for a token outside the vocabulary, ValueError for a bitmask too short."""
-    table = table_of(rows)
     changes = [(i, row.adjustment) for i, row in enumerate(rows) if row.adjustment is not None]
-    lines = _lines(table, vocab)
+    steady, groups = _steady(packed_of(rows), vocab)
+    lines = steady.copy()
+    lines["stream"] = _streams(lines["stream"], positions_of(rows).view(np.uint64))
     lines["slot"][[i for i, _ in changes]] = np.arange(len(changes))
-    cuts = (lines["top_k"] > 0) | (lines["top_p"] < 1)
-    wanted = table["top"] >= 0
-    groups = [np.flatnonzero(which) for which in (table["greedy"] == 0, cuts, wanted)]
-    for name, group in zip(("race", "search"), groups, strict=False):
-        lines[name] = -1
-        lines[name][group] = np.arange(len(group))
     pieces = _Pieces(words_in(ROW) * len(rows) + words_in(CHANGE) * len(changes))
     random, filtered, scored = (Group(group, pieces.add(group)) for group in groups)
     for i in groups[2].tolist():
@@ -183,12 +179,17 @@ def adjusting(rows: Sequence[Adjustment | None], vocab: int) -> Step:
     return Step(parts, len(rows), len(rows), True, none, none, none, lines)
 
 
-def _lines(table: Table, vocab: int) -> Lines:
-    """Of rows that are not adjusted, yet."""
+@lru_cache(maxsize=8)
+def _steady(packed: bytes, vocab: int) -> tuple[Lines, list[npt.NDArray[np.intp]]]:
+    """Lines of rows that are not adjusted, yet; which of them draw, look for a border, are scored.
+
+    From one step to the next the rows are the same as a rule.
+    """
+    table = np.frombuffer(packed, ROW_FIELDS)
     lines = np.zeros(len(table), ROW)
     draws = table["greedy"] == 0
     lines["slot"] = -1
-    lines["stream"] = _streams(table["seed"], table["position"].view(np.uint64))
+    lines["stream"] = table["seed"]
     lines["temperature"] = np.where(draws, table["temperature"], 1)
     with np.errstate(divide="ignore"):
         lines["least"] = np.log(np.maximum(table["min_p"], 0))
@@ -203,7 +204,12 @@ def _lines(table: Table, vocab: int) -> Lines:
     lines["scale"] = np.where(table["scale"] == 0, 1, table["scale"])
     lines["top"] = np.clip(table["top"], 0, vocab)
     lines["num_extra"] = table["num_extra"]
-    return lines
+    cuts = (lines["top_k"] > 0) | (lines["top_p"] < 1)
+    groups = [np.flatnonzero(which) for which in (draws, cuts, table["top"] >= 0)]
+    for name, group in zip(("race", "search"), groups, strict=False):
+        lines[name] = -1
+        lines[name][group] = np.arange(len(group))
+    return lines, groups
 
 
 def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -35,13 +35,16 @@ _MOST = 2**31 - 1
 Table = npt.NDArray[np.void]
 
 
-def table_of(rows: Sequence[Row]) -> Table:
-    """[N] ROW_FIELDS, with each row's position of today and the rest as remembered."""
+def packed_of(rows: Sequence[Row]) -> bytes:
+    """[N] ROW_FIELDS of what stays of each row."""
     for row in rows:
         row.packed = row.packed or _pack(row)
-    table = np.frombuffer(bytearray(b"".join([row.packed for row in rows])), ROW_FIELDS)
-    table["position"] = [row.draw.position for row in rows]
-    return table
+    return b"".join([row.packed for row in rows])
+
+
+def positions_of(rows: Sequence[Row]) -> npt.NDArray[np.int64]:
+    """Of today."""
+    return np.array([row.draw.position for row in rows], np.int64)
 
 
 def _pack(row: Row) -> bytes:
