@@ -1,4 +1,5 @@
-"""What adapters add to a fused projection of Qwen3-0.6B, and to all layers of a small model."""
+"""What adapters add to a fused projection of Qwen3-0.6B, to all layers of a small model, and to one
+layer of Llama-3.1-8B. Tensors are made on torch's default device."""
 
 from __future__ import annotations
 
@@ -9,12 +10,21 @@ import torch
 from benchmarks.kernels.case import Case
 from inferd_kernels.lora import LoraModule, LoraPart, LoraSegments, LoraWeights, lora, segments
 
-TESTS = ("tests/kernels/test_lora.py", "tests/kernels/test_lora_cpu.py")
-CPU = torch.device("cpu")
+TESTS = (
+    "tests/kernels/test_lora.py",
+    "tests/kernels/test_lora_cpu.py",
+    "tests/kernels/test_lora_gpu.py",
+)
 RANK = 16
 QKV = (1024, (2048, 1024, 1024))  # inputs and the widths of the projections
 SMALL = ((320, (320, 160, 160)), (320, (320,)), (320, (864, 864)), (864, (320,)))
 SMALL_LAYERS = 6
+LARGE = (
+    (4096, (4096, 1024, 1024)),
+    (4096, (4096,)),
+    (4096, (14336, 14336)),
+    (14336, (4096,)),
+)
 
 
 def cases() -> Iterator[Case]:
@@ -23,6 +33,8 @@ def cases() -> Iterator[Case]:
             yield _case(f"{rows} rows of {slots}, qkv", rows, slots, dtype, (QKV,))
     for dtype in (torch.bfloat16, torch.float32):
         yield _case("32 rows of 8, 6 small layers", 32, 8, dtype, SMALL * SMALL_LAYERS)
+    for rows, slots in ((64, 16), (2048, 1)):
+        yield _case(f"{rows} rows of {slots}, a layer of 8B", rows, slots, torch.bfloat16, LARGE)
 
 
 def _case(
@@ -34,10 +46,11 @@ def _case(
 ) -> Case:
     made = [_layer(rows, slots, dtype, *layer) for layer in layers]
     step = [row * slots // rows for row in range(rows)]
+    device = torch.get_default_device()
 
     def run() -> None:
         """With the grouping of rows, which a step does once."""
-        which = segments(step, [1] * rows, CPU)
+        which = segments(step, [1] * rows, device)
         for add in made:
             add(which)
 
