@@ -21,21 +21,27 @@ def device_seconds(core: NativeCore, model: Decoder, sizes: Sizes) -> float:
         sampling = Sampling(temperature=0.0)
         core.submit(Submit(f"busy{n}", text, sizes.output, sampling))
     full = 0
-    while full < engine.SKIPPED:
+    while full < min(engine.SKIPPED, sizes.output - 1):
         full += _tokens(core) == sizes.crowd
-    torch.cuda.synchronize()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as record:
-        for _ in range(STEPS):
+    steps = 0
+    on_gpu = model.device.type == "cuda"
+    activity = (
+        torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
+    )
+    with torch.profiler.profile(activities=[activity]) as record:
+        while steps < STEPS and core.busy:
             _tokens(core)
-        torch.cuda.synchronize()
+            steps += 1
+        if on_gpu:
+            torch.cuda.synchronize()
     while core.busy:
         core.step()
     spans = [
         (event.time_range.start, event.time_range.end)
         for event in record.events() or ()
-        if event.device_type == torch.autograd.DeviceType.CUDA
+        if not on_gpu or event.device_type == torch.autograd.DeviceType.CUDA
     ]
-    return covered(spans) / 1e6 / STEPS
+    return covered(spans) / 1e6 / steps
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:

@@ -11,6 +11,7 @@ from time import perf_counter
 from benchmarks.gpu.shapes import Sizes
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.decoder import Decoder
+from inferd.engines.native.stepping import capture_for
 from inferd.messages import Event, Fail, Sampling, Submit, Tokens
 from inferd_scheduler import SchedulerConfig
 
@@ -75,7 +76,14 @@ def make(
         prefix_cache=False,
         max_adapters=adapters,
     )
-    return NativeCore(model, config, max_adapter_rank=rank, adapter_host_bytes=8 << 30)
+    return NativeCore(
+        model,
+        config,
+        max_adapter_rank=rank,
+        adapter_host_bytes=8 << 30,
+        capture=capture_for(model, enforce_eager=eager),
+        ahead=True,  # on a CPU, too: a rehearsal
+    )
 
 
 def random_tokens(vocab_size: int, number: int, length: int) -> list[tuple[int, ...]]:
@@ -126,7 +134,7 @@ def decode(
     core: NativeCore, model: Decoder, sizes: Sizes, batch: int, adapters: Sequence[str] = ("",)
 ) -> Run:
     """`batch` sequences of the usual context, after the same has warmed up."""
-    for output in (SKIPPED, sizes.output):
+    for output in (min(SKIPPED, sizes.output - 1), sizes.output):
         texts = random_tokens(model.vocab_size, batch, sizes.context)
         done = run(core, texts, output, adapters=adapters)
         rest(core)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
 
 import torch
 from torch.nn import functional
 
 from benchmarks.gpu.ceilings import seconds
 from benchmarks.gpu.report import Report
-from benchmarks.gpu.shapes import Sizes
+from benchmarks.gpu.shapes import FULL, Sizes
 from inferd_kernels.linear.gpu import multiply, skinny
 
 ROWS = (1, 4, 16, 64)
 SKINNY_MOST = 16  # rows that the kernel for few of them takes
 COPIES_BYTES = 256 << 20  # of weights that take turns: more than the second-level cache holds
+
+TURNS = 9
 
 
 def measure(report: Report, sizes: Sizes, device: torch.device) -> None:
@@ -35,7 +36,7 @@ def measure(report: Report, sizes: Sizes, device: torch.device) -> None:
             torch.randn(outputs, inputs, device=device).mul_(inputs**-0.5).to(dtype)
             for _ in range(copies)
         ]
-        for rows in ROWS if device.type == "cuda" else ROWS[:1]:
+        for rows in ROWS if sizes is FULL else ROWS[:1]:
             x = torch.randn(rows, inputs, device=device).to(dtype)
             with report.attempt(f"linear_{name}_{rows}"):
                 report.figure(f"linear_{name}_{rows}", _figures(x, weights, size))
@@ -59,8 +60,4 @@ def _time(run: Callable[[torch.Tensor], object], weights: list[torch.Tensor]) ->
         for weight in weights:
             run(weight)
 
-    if weights[0].device.type == "cuda":
-        return seconds(turn, 9) / len(weights)
-    begin = perf_counter()
-    turn()
-    return (perf_counter() - begin) / len(weights)
+    return seconds(turn, weights[0].device, TURNS) / len(weights)

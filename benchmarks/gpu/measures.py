@@ -72,9 +72,8 @@ def host_share(report: Report, model: Decoder, sizes: Sizes) -> None:
     with report.attempt("host"):
         core = _core(model, sizes, sizes.crowd)
         found = _decoded(core, model, sizes, sizes.crowd)
-        if model.device.type == "cuda":
-            found["device_s"] = device_seconds(core, model, sizes)
-            found["host_share"] = max(0.0, 1 - found["device_s"] / found["step_s"])
+        found["device_s"] = device_seconds(core, model, sizes)
+        found["host_share"] = max(0.0, 1 - found["device_s"] / found["step_s"])
         report.figure("host", found)
         core.close()
         del core

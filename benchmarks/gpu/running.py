@@ -30,7 +30,9 @@ LIMITS_S = {
 enough for all, what matters most is known."""
 BUDGET_S = 465
 """For all of them together: the check fits in eight minutes."""
-REHEARSAL_S = 60
+LEAST_S = 10
+"""With less left, a part is not begun."""
+REHEARSAL_S = 90
 """For each part of a rehearsal."""
 
 

@@ -54,6 +54,7 @@ class Sizes:
         output: tokens generated per sequence in a measurement.
         crowd: sequences in the batch of the large model, and of the small one.
         repeats: of a prefill.
+        copy_bytes, matmul_side: of what the ceilings are measured with.
     """
 
     llama: Config
@@ -67,6 +68,8 @@ class Sizes:
     repeats: int
     adapters: int
     rank: int
+    copy_bytes: int
+    matmul_side: int
 
 
 FULL = Sizes(
@@ -81,17 +84,21 @@ FULL = Sizes(
     repeats=5,
     adapters=16,
     rank=16,
+    copy_bytes=4 << 30,
+    matmul_side=8192,
 )
 REHEARSAL = Sizes(
     llama=TINY_LLAMA,
     qwen=TINY_QWEN,
     dtype="float32",
-    context=5,
-    output=4,
+    context=4,
+    output=3,
     batch=2,
     crowd=2,
-    prefill=9,
+    prefill=8,
     repeats=1,
     adapters=2,
     rank=2,
+    copy_bytes=1 << 16,
+    matmul_side=32,
 )

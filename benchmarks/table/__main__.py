@@ -1,4 +1,7 @@
-"""Draw README's table of speeds from the result files: python -m benchmarks.table [--check]."""
+"""Draw README's tables of speeds from the result files: python -m benchmarks.table [--check].
+
+The GPU's is drawn where the README has a place for it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import sys
 
 from benchmarks.record import RESULTS
 from benchmarks.table.draw import table
-from benchmarks.table.readme import replaced
+from benchmarks.table.gpu import gpu_table
+from benchmarks.table.readme import GPU_BEGIN, GPU_END, between, replaced
 
 README = RESULTS.parents[1] / "README.md"
 
@@ -20,6 +24,10 @@ def main() -> None:
     figures = json.loads((RESULTS / "peers.json").read_text())
     before = README.read_text()
     after = replaced(before, table(figures))
+    if GPU_BEGIN in after:
+        measured = RESULTS / "gpu.json"
+        record = json.loads(measured.read_text()) if measured.exists() else None
+        after = between(after, gpu_table(record), GPU_BEGIN, GPU_END)
     if check and after != before:
         sys.exit("README.md is not what benchmarks/results say: run python -m benchmarks.table")
     if not check:

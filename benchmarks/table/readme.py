@@ -1,8 +1,9 @@
-"""Where the table stands in a README: between two comments."""
+"""Where the tables stand in a README: each between two comments."""
 
 from __future__ import annotations
 
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+GPU_BEGIN, GPU_END = "<!-- gpu -->", "<!-- /gpu -->"
 HEADING, BEFORE = "## Speed", "\n## More\n"
 
 
@@ -18,8 +19,13 @@ def replaced(readme: str, table: str) -> str:
     if BEGIN not in readme and END not in readme and BEFORE in readme:
         before, found, after = readme.partition(BEFORE)
         readme = f"{before}\n{HEADING}\n\n{BEGIN}\n{END}\n{found}{after}"
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    return between(readme, table, BEGIN, END)
+
+
+def between(readme: str, table: str, first: str, last: str) -> str:
+    """The README with this table between these comments. Raises: NoPlace."""
+    head, begin, rest = readme.partition(first)
+    _, end, tail = rest.partition(last)
     if not begin or not end:
-        raise NoPlace(f"{BEGIN} and {END} are not both there")
-    return f"{head}{BEGIN}\n{table}\n{END}{tail}"
+        raise NoPlace(f"{first} and {last} are not both there")
+    return f"{head}{first}\n{table}\n{last}{tail}"

@@ -14,6 +14,7 @@ from msgspec.structs import replace as changed
 from benchmarks.verify_numbers.drive import Transcript, drive
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.model import Model
+from inferd.engines.native.stepping import capture_for
 from inferd.messages import AdapterInfo, LoadAdapter, Sampling, Submit
 from inferd_scheduler import SchedulerConfig
 
@@ -48,7 +49,8 @@ class Subject:
             max_model_len=self.limit,
             max_adapters=len(self.adapters),
         )
-        core = NativeCore(self.model, replace(config, **changes))
+        capture = capture_for(self.model, enforce_eager=False)
+        core = NativeCore(self.model, replace(config, **changes), capture=capture)
         for name, folder in self.adapters.items():
             core.load_adapter(LoadAdapter(name, str(folder)))
         drive(core, ())

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.record import RESULTS
 from benchmarks.table.draw import table
-from benchmarks.table.readme import BEGIN, END, NoPlace, replaced
+from benchmarks.table.gpu import gpu_table
+from benchmarks.table.readme import BEGIN, END, GPU_BEGIN, GPU_END, NoPlace, between, replaced
 
 README = RESULTS.parents[1] / "README.md"
 ABOUT = {"versions": {"llama-cpp-python": "0.3.36"}, "start_s": 1.25, "memory_bytes": 1_500_000_000}
@@ -94,3 +95,35 @@ def test_the_readme_says_what_the_results_say() -> None:
     command = [sys.executable, "-m", "benchmarks.table", "--check"]
     done = subprocess.run(command, cwd=README.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_gpu_that_was_not_there_is_said() -> None:
+    text = gpu_table(None)
+    assert text.startswith("**Not measured yet:**")
+    assert "| 8B, decode, 1 sequence | 15.15 GB a step | 284 tokens/s |" in text
+    table_rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({row.count("|") for row in table_rows}) == 1
+
+
+def test_a_gpus_figures_are_drawn() -> None:
+    row = {"name": "decode", "counted": "1 GB", "limit": "9", "target": "≥ 85 % of the limit"}
+    record = {
+        "commit": "abc",
+        "date": "2026-01-02T03:04:05+00:00",
+        "gpu": {"name": "A GPU", "cuda": "13.0"},
+        "versions": {"torch": "2.11", "triton": "3.6"},
+        "ceilings": {"bytes_per_s": 4.2e12, "flop_per_s": 790e12},
+        "targets": [row | {"measured": "8 tokens/s", "share": 0.89, "met": True}],
+        "failures": {"numbers": {"llama": "ArithmeticError: far\nmore"}},
+    }
+    text = gpu_table(record)
+    assert "one A GPU (CUDA 13.0, torch 2.11, Triton 3.6); commit abc, 2026-01-02" in text
+    assert "copied 4.20 TB/s" in text
+    assert "| decode | 1 GB | 9 | ≥ 85 % of the limit | 8 tokens/s (89%) | met |" in text
+    assert text.endswith("- numbers, llama: failed: ArithmeticError: far")
+
+
+def test_the_gpus_table_has_a_place_of_its_own() -> None:
+    readme = f"{BEGIN}\none\n{END}\n{GPU_BEGIN}\nold\n{GPU_END}\n"
+    after = between(readme, "new", GPU_BEGIN, GPU_END)
+    assert after == f"{BEGIN}\none\n{END}\n{GPU_BEGIN}\nnew\n{GPU_END}\n"

@@ -14,6 +14,7 @@ from benchmarks.verify_numbers.drive import Transcript, drive
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.grammars import Grammars
 from inferd.engines.native.model import Model
+from inferd.engines.native.stepping import capture_for
 from inferd.messages import Sampling, Submit
 from inferd_kernels.cpu.library import library, set_threads
 from inferd_scheduler import SchedulerConfig
@@ -33,7 +34,12 @@ def make(
         max_model_len=limit,
         max_adapters=0,
     )
-    return NativeCore(model, replace(config, **changes), grammars=grammars)
+    return NativeCore(
+        model,
+        replace(config, **changes),
+        grammars=grammars,
+        capture=capture_for(model, enforce_eager=False),
+    )
 
 
 def requests(vocab_size: int, limit: int, count: int, *, scored: bool = True) -> list[Submit]:

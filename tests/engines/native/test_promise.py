@@ -14,7 +14,11 @@ from inferd.engines.native.promise import check_promise
 from inferd.errors import StartError
 from inferd.estimate import estimate
 from inferd_kernels import gpu
+from inferd_kernels.attention import ATTENTION
 from inferd_kernels.dispatch import prefer_invariant
+from inferd_kernels.linear import LINEAR
+from inferd_kernels.lora import LORA
+from inferd_kernels.rmsnorm import RMSNORM
 from tests.engines.native import tiny, tiny_fallback
 
 GIB = 1 << 30
@@ -69,3 +73,11 @@ def test_a_gpu_needs_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StartError, match=r"attention.*linear.*rmsnorm.* would depend on the batch"):
         prefer(True, "cuda")
     prefer(False, "cuda")
+
+
+def test_a_gpu_is_given_kernels_that_keep_it() -> None:
+    prefer(True, "cuda")
+    assert ATTENTION.choice("cuda") == LINEAR.choice("cuda") == "gpu_invariant"
+    assert LORA.choice("cuda") == RMSNORM.choice("cuda") == "gpu"
+    prefer(False, "cuda")
+    assert ATTENTION.choice("cuda") == LINEAR.choice("cuda") == "gpu"
