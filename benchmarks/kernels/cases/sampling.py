@@ -2,7 +2,8 @@
 
 Logits lie where the operation before has left them: in the last cache, up to about 20 MB. They are
 normal with a standard deviation of 3, of which softmax spreads most of its mass over 1500 tokens:
-more than language models do as a rule, so filters that keep few are faster on theirs.
+more than language models do as a rule, so filters that keep few are faster on theirs. They are made
+on torch's default device; on a GPU a call ends when its results are on the host.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ import torch
 from benchmarks.kernels.case import Case
 from inferd_kernels.sampling import Adjustment, Draw, Row, Want, choose
 
-TESTS = ("tests/kernels/test_sampling.py", "tests/kernels/test_sampling_cpu.py")
+TESTS = (
+    "tests/kernels/test_sampling.py",
+    "tests/kernels/test_sampling_cpu.py",
+    "tests/kernels/test_sampling_gpu.py",
+)
 VOCABULARIES = (4096, 32_000, 151_936)
 ROWS = (1, 32, 64)
 MOST = 6_000_000
@@ -29,6 +34,8 @@ KINDS: dict[str, tuple[Draw, Want | None]] = {
     "top_p 0.9": (Draw(temperature=0.7, top_p=0.9), None),
     "top_p 0.9, logprobs 5": (Draw(temperature=0.7, top_p=0.9), Want(5)),
     "top_k 50": (Draw(temperature=0.7, top_k=50), None),
+    "top_k 20, top_p 0.95": (Draw(temperature=0.6, top_k=20, top_p=0.95), None),
+    "grammar": (Draw(temperature=0.0), None),
     "penalties": (Draw(temperature=0.7, top_k=50), None),
 }
 
@@ -36,15 +43,16 @@ KINDS: dict[str, tuple[Draw, Want | None]] = {
 def cases() -> Iterator[Case]:
     for vocab in VOCABULARIES:
         for rows in ROWS:
-            logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(1)) * 3
+            generator = torch.Generator("cpu").manual_seed(1)
+            logits = torch.randn(rows, vocab, generator=generator, device="cpu") * 3
             for kind in KINDS:
-                yield _case(logits, kind)
+                yield _case(logits.to(torch.get_default_device()), kind)
 
 
 def _case(logits: torch.Tensor, kind: str) -> Case:
     count, vocab = logits.shape
     draw, want = KINDS[kind]
-    change = _penalties(vocab) if kind == "penalties" else None
+    change = CHANGES[kind](vocab) if kind in CHANGES else None
     rows = [
         Row(
             Draw(draw.temperature, draw.top_k, draw.top_p, draw.min_p, seed=n, position=100),
@@ -72,3 +80,12 @@ def _penalties(vocab: int) -> Adjustment:
     return Adjustment(
         seen_ids=seen, seen_counts=np.ones(len(seen), np.int64), repetition=1.1, presence=0.5
     )
+
+
+def _grammar(vocab: int) -> Adjustment:
+    """That allows every third token."""
+    bits = np.arange(-(-vocab // 32) * 32) % 3 == 0
+    return Adjustment(allowed=np.packbits(bits, bitorder="little").view(np.int32))
+
+
+CHANGES = {"penalties": _penalties, "grammar": _grammar}

@@ -124,7 +124,7 @@ class Step:
         """
         size = sum(len(part) for part in self.parts)
         pinned = device.type == "cuda"
-        words = torch.empty(_padded(size), dtype=torch.int32, pin_memory=pinned)
+        words = torch.empty(_padded(size), dtype=torch.int32, device="cpu", pin_memory=pinned)
         np.concatenate(self.parts, out=words.numpy()[:size])
         return words.to(device, non_blocking=True)
 
