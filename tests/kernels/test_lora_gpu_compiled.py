@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
+
 import pytest
 import torch
 
@@ -92,15 +95,19 @@ def served() -> None:
         tokens(rows)
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("rows", [64, 8192])
 @pytest.mark.parametrize(
-    "specimen", [projections, projections_in_fp16, projections_in_fp32, logits, tokens]
+    ("specimen", "rows", "capability"),
+    [
+        *product((projections,), (64, 8192), CAPABILITIES),
+        *product((logits,), (64,), CAPABILITIES),
+        (projections_in_fp16, 64, 90),
+        (projections_in_fp32, 8192, 80),
+        (tokens, 64, 90),
+    ],
 )
 def test_registers_and_widths(
-    compiled: Compile, specimen: object, rows: int, capability: int
+    compiled: Compile, specimen: Callable[[int], None], rows: int, capability: int
 ) -> None:
-    assert callable(specimen)
     kernels = {kernel.name: kernel for kernel in compiled(specimen, rows, capability=capability)}
     assert set(kernels) == {"order", "expand", "look_up" if specimen is tokens else "shrink"}
     for kernel in kernels.values():
