@@ -51,9 +51,7 @@ def test_products(
     torch.testing.assert_close(found, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize(
-    "tile", [gpu_tiles.STREAM, gpu_tiles.STREAM_NARROW, gpu_tiles.MEDIUM, gpu_tiles.LARGE], ids=str
-)
+@pytest.mark.parametrize("tile", [gpu_tiles.NARROW, gpu_tiles.WIDE, gpu_tiles.LARGE], ids=str)
 def test_a_row_is_multiplied_as_if_alone(
     gpu: torch.device, tile: Tile, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

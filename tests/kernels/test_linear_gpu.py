@@ -18,7 +18,9 @@ SHAPES = [(1, 1, 1), (3, 40, 33), (2, 300, 70), (66, 136, 20)]
 TILES = (
     gpu_tiles.STREAM,
     gpu_tiles.STREAM_DEEP,
-    gpu_tiles.STREAM_NARROW,
+    gpu_tiles.NARROW,
+    gpu_tiles.NEAR,
+    gpu_tiles.WIDE,
     gpu_tiles.MEDIUM,
     gpu_tiles.LARGE,
 )
@@ -150,7 +152,7 @@ def test_a_row_does_not_depend_on_others(
     gpu: torch.device, tile: Tile, dtype: torch.dtype, generator: torch.Generator
 ) -> None:
     """Nor on its place, nor on the tile; and what is not finite stays where it is."""
-    if dtype == torch.float32 and tile.warps == 8:
+    if dtype == torch.float32 and tile.columns > 32:
         pytest.skip("never chosen")
     rows = (1, 5, 64, 131) if not NATIVE else (1, 5, 64, 65, 131, 500)
     width = 72 if not NATIVE else 4104

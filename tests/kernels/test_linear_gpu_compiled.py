@@ -12,7 +12,7 @@ from inferd_kernels.grouped_linear import group_rows, grouped_linear, grouped_su
 from inferd_kernels.linear import gpu, gpu_invariant, gpu_tiles
 from tests.kernels.compiled import CAPABILITIES, SHARED_BYTES, Compile, Compiled
 
-ROWS = (1, 128, 512, 8192)
+ROWS = (1, 64, 256, 8192)
 """Of a step: each is multiplied in another tile with some weight or other."""
 SHAPES = [(4096, 6144), (4096, 28672), (14336, 4096), (1024, 4096), (3072, 1024)]
 HEAD = (4096, 128256)
@@ -26,6 +26,7 @@ def on(capability: int) -> None:
     """From now on tiles are chosen as on that GPU."""
     found = (108 if capability == 80 else 132, SHARED_BYTES[capability])
     setattr(gpu_tiles, "multiprocessors", lambda device: found)  # noqa: B010
+    gpu_tiles.choose.cache_clear()
 
 
 def products(capability: int, rows: int, dtype: str) -> None:
@@ -145,7 +146,7 @@ def test_routing(compiled: Compile, capability: int) -> None:
     assert set(kernels[1].widths("ld.global")) >= {8}
 
 
-def test_lengths_compile_nothing_anew(compiled: Compile) -> None:
+def test_compiled_once_for_all_lengths_anew(compiled: Compile) -> None:
     for specimen, args in ((logits, (90,)), (experts, (90, *QWEN))):
         first = compiled(specimen, *args, 513)
         for rows in (514, 528, 544):

@@ -124,7 +124,7 @@ def add_splits(parts, bias, out, rows, outputs, splits, BIAS: tl.constexpr, BLOC
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < outputs
     total = tl.zeros((BLOCK,), tl.float32)
-    for split in range(0, splits):
+    for split in range(splits):
         total += tl.load(parts + (split * rows.to(tl.int64) + row) * outputs + column, inside, 0.0)
     if BIAS:
         total += tl.load(bias + column, inside, 0.0).to(tl.float32)
