@@ -44,7 +44,6 @@ class Planner:
         self.events: list[Event] = []
         self.preemptions = 0
         self._max_tokens = config.max_batch_tokens
-        self._pool_tokens = config.pool_tokens
         self._reserve = config.num_blocks // 100  # blocks that admission leaves for growth
         self._cache = cache
         self._batch = batch
@@ -92,7 +91,7 @@ class Planner:
         batch, cache = self._batch, self._cache
         fresh = [r for r in batch.filling.values() if r.ahead == r.pending]
         due = [*batch.soon_due(number - 1), *fresh]
-        ending = {r for r in due if r.total + 1 >= min(r.limit, self._pool_tokens + 1)}
+        ending = {r for r in due if r.total + 1 >= r.limit}
         growing = [r for r in due if r not in ending and cache.full(r)]
         if len(growing) > cache.pool.num_free:
             return None

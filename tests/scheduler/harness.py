@@ -91,7 +91,7 @@ class Harness:
             self.plan()
         step = self.flight
         if step is not None:
-            if self.depth == 2:
+            if len(self.flights) < self.depth:
                 self.plan()
             self.commit()
         return step

@@ -82,7 +82,7 @@ def test_who_ends_by_length_is_not_planned_any_more() -> None:
     assert not harness.scheduler.has_work
 
 
-def test_who_outgrows_the_pool_is_not_planned_any_more() -> None:
+def test_who_outgrows_the_pool_fails_when_that_is_known() -> None:
     harness = Harness(replace(CONFIG, num_blocks=2), depth=2)
     harness.submit(Request("a", range(6), 20))
     harness.run()
@@ -254,11 +254,11 @@ def test_a_block_is_offered_when_the_step_that_filled_it_is_done() -> None:
     harness.run()
 
 
-def test_blocks_that_fill_up_ahead_are_offered_too() -> None:
-    """All but the last, whose last token's KV was never needed."""
+def test_blocks_that_fill_up_ahead_are_offered_while_their_sequence_runs() -> None:
     harness = Harness(CONFIG, depth=2)
-    first = harness.submit(Request("a", range(3), 10))
-    harness.run()
+    first = harness.submit(Request("a", range(3), 30))
+    while first.total < 14:
+        harness.step()
     harness.submit(Request("b", [*first.tokens, 1], 1))
     harness.run()
     assert harness.end("b") == Finished("b", "length", None, 12, 0)
