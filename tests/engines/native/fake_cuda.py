@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-
 REPLACED = (
     "current_stream",
     "set_stream",

@@ -3,6 +3,8 @@ mix in a tensor of the host's."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import transformers
@@ -24,7 +26,7 @@ DENSE = [name for name in CASES if "moe" not in name and name != "mixtral"]
 
 def decoder(case: str) -> Decoder:
     settings = CASES[case].config()
-    mapping = transformers.AutoModelForCausalLM._model_mapping
+    mapping: Any = transformers.AutoModelForCausalLM._model_mapping
     name = mapping[type(settings)].__name__
     config = parse_config({**settings.to_dict(), "architectures": [name]}, None)
     store = TensorStore(torch.bfloat16, META)
