@@ -15,7 +15,7 @@ from inferd.engines.native import decoder as decoder_module
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.decoder import Decoder, load_decoder
 from inferd.messages import AdapterInfo, LoadAdapter, Sampling, Submit
-from inferd_kernels.dispatch import only
+from inferd_kernels.dispatch import only, prefer_invariant
 from inferd_scheduler import SchedulerConfig
 from tests.engines.native.adapters.made import write_adapter
 from tests.engines.native.recording import RecordingCapture
@@ -134,6 +134,24 @@ def test_adapters_in_recorded_steps(tmp_path: Path) -> None:
     found, capture = replayed(load(folder, DEVICE), first, then, {"one": adapter})
     assert capture.replays >= 2
     same(found, expected)
+
+
+def test_recorded_steps_change_no_bit_where_none_may_change(tmp_path: Path) -> None:
+    """In deterministic mode: neither padding nor the bound of a recording makes a difference."""
+    model = load(write("dense", tmp_path), DEVICE)
+    asked = [ask("alone", (5, 6, 7), 4, logprobs=1)]
+    prefer_invariant(True)
+    try:
+        with only("gpu"):
+            eager = drive(NativeCore(model, CONFIG, ahead=True), asked)["alone"]
+        again, other = ask("again", (5, 6, 7), 4, logprobs=1), ask("other", (9,), 3)
+        found, capture = replayed(model, asked, [other, again], {})
+    finally:
+        prefer_invariant(False)
+    assert capture.replays >= 2
+    for name in ("alone", "again"):
+        assert found[name].tokens == eager.tokens
+        assert found[name].logprobs == eager.logprobs
 
 
 def same(found: dict[str, Transcript], expected: dict[str, Transcript]) -> None:

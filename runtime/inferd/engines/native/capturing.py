@@ -37,7 +37,8 @@ class Capture(Protocol):
 
     def __call__(self, run: Callable[[], torch.Tensor]) -> Recording:
         """Run it, so that all it needs is compiled and allocated, then record it. Whatever `run`
-        reads must stay where it is. Raises RuntimeError, torch's, for what can't be recorded."""
+        reads must stay where it is. Raises whatever `run` does, and RuntimeError, torch's, for
+        what can't be recorded."""
 
     def room(self) -> int:
         """Bytes that are free on the device."""

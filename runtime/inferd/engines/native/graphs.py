@@ -54,6 +54,10 @@ class StepGraphs:
         self._batcher = batcher
         self._capture = capture
         self._sizes = sizes(batcher.max_batch_size)
+        self._padded = [
+            next(size for size in self._sizes if size >= count)
+            for count in range(batcher.max_batch_size + 1)
+        ]
         self._bounds = bounds(max_model_len)
         self._recordings: dict[Shape, Recording] = {}
         self._failed: set[Shape] = set()
@@ -70,7 +74,7 @@ class StepGraphs:
 
     def padded(self, count: int) -> int:
         """The least size of at least `count` rows."""
-        return next(size for size in self._sizes if size >= count)
+        return self._padded[count]
 
     def run(self, batch: Batch) -> torch.Tensor:
         """`Model.forward` of the batch that was built last."""
@@ -147,7 +151,7 @@ class StepGraphs:
             self._cache, self._places = self._batcher.kv_cache, self._model.places()
         try:
             self._recordings[shape] = self._capture(lambda: self._forward(shape))
-        except RuntimeError as error:
+        except Exception as error:  # whatever it is: steps go on without
             self._failed.add(shape)
             _log.warning("steps like %s stay without a graph: %r", shape, error)
         else:
