@@ -1,4 +1,4 @@
-"""The gated activations on an MLP of Qwen3-0.6B's width."""
+"""The gated activations on an MLP's width."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional
 
-from benchmarks.kernels.case import Case
+from benchmarks.kernels.case import Case, Place, short
 from inferd_kernels.activation import Kind, gated
 
 TESTS = ("tests/kernels/test_pointwise.py",)
-WIDTH = 3072
+GPU_TESTS = ("tests/kernels/test_pointwise_gpu.py",)
 
 
-def cases() -> Iterator[Case]:
-    for rows in (1, 32, 512):
-        yield _case(rows, "silu", torch.bfloat16)
-        yield _case(rows, "silu", torch.float32)
-    yield _case(32, "gelu", torch.bfloat16)
-    yield _case(32, "gelu_tanh", torch.bfloat16)
+def cases(place: Place) -> Iterator[Case]:
+    for rows in place.rows:
+        for dtype in place.dtypes:
+            yield _case(place, rows, "silu", dtype)
+    yield _case(place, place.rows[1], "gelu", place.dtypes[0])
+    yield _case(place, place.rows[1], "gelu_tanh", place.dtypes[0])
 
 
-def _case(rows: int, kind: Kind, dtype: torch.dtype) -> Case:
-    x = torch.randn(rows, 2 * WIDTH).to(dtype)
+def _case(place: Place, rows: int, kind: Kind, dtype: torch.dtype) -> Case:
+    width = place.shape.mlp
+    x = torch.randn(rows, 2 * width, device=place.device).to(dtype)
 
     def by_torch() -> torch.Tensor:
         gate, up = x.chunk(2, -1)
@@ -31,5 +32,5 @@ def _case(rows: int, kind: Kind, dtype: torch.dtype) -> Case:
             return functional.silu(gate) * up
         return functional.gelu(gate, approximate="none" if kind == "gelu" else "tanh") * up
 
-    name = f"{rows} x {WIDTH} {kind} {dtype}"
+    name = f"{rows} x {width} {kind} {short(dtype)}"
     return Case(name, lambda: gated(x, kind), bytes=3 * x.nbytes // 2, torch=by_torch)

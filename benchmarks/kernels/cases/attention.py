@@ -1,4 +1,4 @@
-"""Attention with Qwen3-0.6B's heads: rows that decode, and whole prompts.
+"""Attention: rows that decode, and whole prompts.
 
 torch's operator reads the same KV side by side, without blocks.
 """
@@ -10,63 +10,70 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn import functional
 
-from benchmarks.kernels.case import Case, copies, rotate
+from benchmarks.kernels.case import Case, Place, rotate, short
 from inferd_kernels import layout
 from inferd_kernels.attention import attention
 
 TESTS = ("tests/kernels/test_attention.py", "tests/kernels/test_attention_cpu.py")
-HEADS, KV_HEADS, HEAD_DIM, BLOCK = 16, 8, 128, 16
-SCALE = HEAD_DIM**-0.5
-MAX_BYTES = 1 << 30  # of KV: what is larger is left out
+GPU_TESTS = ("tests/kernels/test_attention_gpu.py",)
+BLOCK = 16
+MAX_BYTES = 4 << 30  # of KV: what is larger is left out
+MAX_COPIED = 1 << 30  # likewise, where inputs take turns
 
 
-def cases() -> Iterator[Case]:
-    for batch in (1, 8, 32, 64):
-        for context in (128, 1024, 8192):
-            if _kv_bytes(batch * context, torch.bfloat16) <= MAX_BYTES:
-                yield _decode(batch, context, torch.bfloat16)
-    yield _decode(8, 1024, torch.float32)
-    for tokens in (512, 2048):
-        for dtype in (torch.bfloat16, torch.float32):
-            yield _prefill(tokens, dtype)
+def cases(place: Place) -> Iterator[Case]:
+    first, *others = place.dtypes
+    for batch in place.few:
+        for context in place.contexts:
+            most = MAX_COPIED if place.cache_bytes else MAX_BYTES
+            if _kv_bytes(place, batch * context, first) <= most:
+                yield _decode(place, batch, context, first)
+    for dtype in others:
+        yield _decode(place, place.few[1], place.contexts[1], dtype)
+    for tokens in place.prompts:
+        for dtype in place.dtypes:
+            yield _prefill(place, tokens, dtype)
 
 
-def _decode(batch: int, context: int, dtype: torch.dtype) -> Case:
-    num_bytes = _kv_bytes(batch * context, dtype)
-    runs = [_paged(batch, 1, context, dtype) for _ in range(copies(num_bytes))]
-    dense = [_dense(batch, 1, context, dtype) for _ in range(copies(num_bytes))]
+def _decode(place: Place, batch: int, context: int, dtype: torch.dtype) -> Case:
+    num_bytes = _kv_bytes(place, batch * context, dtype)
+    turns = range(place.copies(num_bytes))
     return Case(
-        f"{batch} x {context} decode {_name(dtype)}",
-        rotate(runs),
+        f"{batch} x {context} decode {short(dtype)}",
+        rotate([_paged(place, batch, 1, context, dtype) for _ in turns]),
         bytes=num_bytes,
-        operations=4 * batch * context * HEADS * HEAD_DIM,
-        torch=rotate(dense),
+        operations=4 * batch * context * place.shape.heads * place.shape.head_dim,
+        torch=rotate([_dense(place, batch, 1, context, dtype) for _ in turns]),
         reference=batch * context <= 64 * 1024,
     )
 
 
-def _prefill(tokens: int, dtype: torch.dtype) -> Case:
+def _prefill(place: Place, tokens: int, dtype: torch.dtype) -> Case:
     """Operations are counted for the keys that a row sees, not for those it is masked from."""
+    width = place.shape.heads * place.shape.head_dim
     return Case(
-        f"1 x {tokens} prefill {_name(dtype)}",
-        _paged(1, tokens, tokens, dtype),
-        bytes=_kv_bytes(tokens, dtype) + 2 * tokens * HEADS * HEAD_DIM * dtype.itemsize,
-        operations=2 * tokens * (tokens + 1) * HEADS * HEAD_DIM,
-        torch=_dense(1, tokens, tokens, dtype),
+        f"1 x {tokens} prefill {short(dtype)}",
+        _paged(place, 1, tokens, tokens, dtype),
+        bytes=_kv_bytes(place, tokens, dtype) + 2 * tokens * width * dtype.itemsize,
+        operations=2 * tokens * (tokens + 1) * width,
+        torch=_dense(place, 1, tokens, tokens, dtype),
     )
 
 
-def _paged(batch: int, rows: int, context: int, dtype: torch.dtype) -> Callable[[], object]:
+def _paged(
+    place: Place, batch: int, rows: int, context: int, dtype: torch.dtype
+) -> Callable[[], object]:
+    shape, device = place.shape, place.device
     blocks = -(-context // BLOCK)
     keys, values = layout.allocate(
-        batch * blocks, BLOCK, KV_HEADS, HEAD_DIM, dtype=dtype, device=torch.device("cpu")
+        batch * blocks, BLOCK, shape.kv_heads, shape.head_dim, dtype=dtype, device=device
     )
-    keys.copy_(torch.randn(BLOCK, KV_HEADS, HEAD_DIM))
-    values.copy_(torch.randn(BLOCK, KV_HEADS, HEAD_DIM))
-    tables = torch.randperm(batch * blocks, dtype=torch.int32).view(batch, blocks)
-    q = torch.randn(batch * rows, HEADS, HEAD_DIM).to(dtype)
-    starts = torch.arange(0, batch * rows + 1, rows, dtype=torch.int32)
-    lens = torch.full((batch,), context, dtype=torch.int32)
+    for each in (keys, values):
+        each.copy_(torch.randn(BLOCK, shape.kv_heads, shape.head_dim))
+    tables = torch.randperm(batch * blocks, dtype=torch.int32).view(batch, blocks).to(device)
+    q = torch.randn(batch * rows, shape.heads, shape.head_dim).to(device, dtype)
+    starts = torch.arange(0, batch * rows + 1, rows, dtype=torch.int32, device=device)
+    lens = torch.full((batch,), context, dtype=torch.int32, device=device)
     return lambda: attention(
         q,
         keys,
@@ -76,26 +83,26 @@ def _paged(batch: int, rows: int, context: int, dtype: torch.dtype) -> Callable[
         lens,
         max_seqlen_q=rows,
         max_seqlen_k=context,
-        scale=SCALE,
+        scale=shape.head_dim**-0.5,
     )
 
 
-def _dense(batch: int, rows: int, context: int, dtype: torch.dtype) -> Callable[[], object]:
-    q = torch.randn(batch, HEADS, rows, HEAD_DIM).to(dtype)
+def _dense(
+    place: Place, batch: int, rows: int, context: int, dtype: torch.dtype
+) -> Callable[[], object]:
+    heads, kv_heads, size = place.shape.heads, place.shape.kv_heads, place.shape.head_dim
+    q = torch.randn(batch, heads, rows, size).to(place.device, dtype)
     keys, values = (
-        torch.randn(KV_HEADS, context, HEAD_DIM).to(dtype).repeat(batch, 1, 1, 1) for _ in range(2)
+        torch.randn(kv_heads, context, size).to(place.device, dtype).repeat(batch, 1, 1, 1)
+        for _ in range(2)
     )
     if rows == 1:  # the heads of a group as rows of their kv head: torch's faster way
-        folded = q.view(batch, KV_HEADS, -1, HEAD_DIM)
-        return lambda: functional.scaled_dot_product_attention(folded, keys, values, scale=SCALE)
+        folded = q.view(batch, kv_heads, -1, size)
+        return lambda: functional.scaled_dot_product_attention(folded, keys, values)
     return lambda: functional.scaled_dot_product_attention(
-        q, keys, values, is_causal=True, scale=SCALE, enable_gqa=True
+        q, keys, values, is_causal=True, enable_gqa=True
     )
 
 
-def _kv_bytes(tokens: int, dtype: torch.dtype) -> int:
-    return 2 * tokens * KV_HEADS * HEAD_DIM * dtype.itemsize
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _kv_bytes(place: Place, tokens: int, dtype: torch.dtype) -> int:
+    return 2 * tokens * place.shape.kv_heads * place.shape.head_dim * dtype.itemsize

@@ -1,5 +1,4 @@
-"""grouped_linear with experts of Qwen3-30B-A3B's shape, as many as fit a small machine: one row,
-and batches whose rows are spread over all of them."""
+"""grouped_linear with the experts of a mixture: one token, and batches spread over all of them."""
 
 from __future__ import annotations
 
@@ -8,36 +7,38 @@ from functools import partial
 
 import torch
 
-from benchmarks.kernels.case import Case
+from benchmarks.kernels.case import ON_CPU, Case, Place, rotate, short
 from inferd_kernels.grouped_linear import grouped_linear
 from inferd_kernels.linear import PackedWeight
 
 TESTS = ("tests/kernels/test_grouped_linear.py",)
+GPU_TESTS = ("tests/kernels/test_grouped_linear_gpu.py",)
 EXPERTS, TOP_K = 32, 8
-SHAPES = {"gate_up": (2048, 1536), "down": (768, 2048)}
-TOKENS = (1, 8, 64)
 
 
-def cases() -> Iterator[Case]:
-    for name, (width, outputs) in SHAPES.items():
-        weight = torch.randn(EXPERTS, outputs, width).mul_(0.02).to(torch.bfloat16)
-        packed = tuple(PackedWeight.of(each) for each in weight)
-        for tokens in TOKENS:
-            yield _case(name, tokens, packed)
+def cases(place: Place) -> Iterator[Case]:
+    hidden, inner = place.shape.hidden, place.shape.mlp // 4
+    for name, (width, outputs) in {"gate_up": (hidden, 2 * inner), "down": (inner, hidden)}.items():
+        weight = torch.randn(EXPERTS, outputs, width, device=place.device).mul_(0.02)
+        weight = weight.to(place.dtypes[0])
+        for tokens in place.few:
+            yield _case(place, name, tokens, weight)
 
 
-def _case(name: str, tokens: int, packed: tuple[PackedWeight, ...]) -> Case:
-    outputs, width = packed[0].shape
-    experts = torch.stack([torch.randperm(EXPERTS)[:TOP_K] for _ in range(tokens)])
-    counts = experts.flatten().bincount(minlength=EXPERTS)
-    offsets = torch.cat((torch.zeros(1), counts.cumsum(0))).int()
-    x = torch.randn(tokens * TOP_K, width).to(torch.bfloat16)
-    read = int(counts.count_nonzero()) * outputs * width * 2
+def _case(place: Place, name: str, tokens: int, weight: torch.Tensor) -> Case:
+    _, outputs, width = weight.shape
+    kept = tuple(map(PackedWeight.of, weight)) if place is ON_CPU else weight
+    x = torch.randn(tokens * TOP_K, width, device=place.device).to(weight.dtype)
+    chosen = torch.stack([torch.randperm(EXPERTS)[:TOP_K] for _ in range(tokens)])
+    turns = [(chosen + first) % EXPERTS for first in range(0, EXPERTS, TOP_K)]
+    counts = [turn.flatten().bincount(minlength=EXPERTS) for turn in turns]
+    bounds = [torch.cat((torch.zeros(1), each.cumsum(0))).int().to(place.device) for each in counts]
+    read = int(counts[0].count_nonzero()) * weight[0].nbytes
     return Case(
-        f"{name} {tokens} x {TOP_K} of {EXPERTS} x {width} x {outputs} {x.dtype}",
-        partial(grouped_linear, x, packed, offsets),
-        bytes=read + x.nbytes + len(x) * outputs * 2,
+        f"{name} {tokens} x {TOP_K} of {EXPERTS} x {width} x {outputs} {short(weight.dtype)}",
+        rotate([partial(grouped_linear, x, kept, offsets) for offsets in bounds]),
+        bytes=read + x.nbytes + len(x) * outputs * weight.element_size(),
         operations=2 * len(x) * outputs * width,
-        peak="bf16",
+        peak="bf16" if weight.dtype == torch.bfloat16 else "fma",
         reference=False,
     )

@@ -1,4 +1,4 @@
-"""Products with int8 weights of Qwen3-0.6B's shapes; torch's are of bfloat16."""
+"""Products with int8 weights of Qwen3-0.6B's shapes, on a CPU; torch's are of bfloat16."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from functools import partial
 import torch
 from torch.nn import functional
 
-from benchmarks.kernels.case import Case, copies, rotate
+from benchmarks.kernels.case import Case, Place, rotate
 from inferd_kernels.linear import linear, linear_f32
 from inferd_kernels.linear.int8 import Int8Weight
 
 TESTS = ("tests/kernels/test_linear_int8.py",)
+GPU_TESTS = ()
 SHAPES = {
     "qkv": (1024, 4096),
     "o": (2048, 1024),
@@ -23,16 +24,16 @@ SHAPES = {
 ROWS = (1, 8, 32, 512)
 
 
-def cases() -> Iterator[Case]:
+def cases(place: Place) -> Iterator[Case]:
     for name, (inputs, outputs) in SHAPES.items():
         for rows in ROWS:
             if name != "head" or rows <= 32:
-                yield _case(name, rows, inputs, outputs)
+                yield _case(place, name, rows, inputs, outputs)
 
 
-def _case(name: str, rows: int, inputs: int, outputs: int) -> Case:
+def _case(place: Place, name: str, rows: int, inputs: int, outputs: int) -> Case:
     x = torch.randn(rows, inputs).bfloat16()
-    weights = _weights(inputs, outputs)
+    weights = _weights(place.copies(inputs * outputs), inputs, outputs)
     floats = [weight.unpack() for weight in weights]
     product = linear_f32 if name == "head" else linear
     runs: list[Callable[[], object]] = [partial(product, x, weight) for weight in weights]
@@ -49,8 +50,7 @@ def _case(name: str, rows: int, inputs: int, outputs: int) -> Case:
     )
 
 
-def _weights(inputs: int, outputs: int) -> list[Int8Weight]:
-    count = copies(inputs * outputs)
+def _weights(count: int, inputs: int, outputs: int) -> list[Int8Weight]:
     first = Int8Weight.empty(outputs, inputs, torch.bfloat16)
     first.fill(0, torch.randn(outputs, inputs))
     others = []

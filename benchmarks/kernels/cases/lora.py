@@ -1,5 +1,4 @@
-"""What adapters add to a fused projection of Qwen3-0.6B, to all layers of a small model, and to one
-layer of Llama-3.1-8B. Tensors are made on torch's default device."""
+"""What adapters add to a fused projection, to a layer, and on a CPU to a small model's layers."""
 
 from __future__ import annotations
 
@@ -7,57 +6,58 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmarks.kernels.case import Case
+from benchmarks.kernels.case import ON_CPU, Case, Place, Shape, short
 from inferd_kernels.lora import LoraModule, LoraPart, LoraSegments, LoraWeights, lora, segments
 
-TESTS = (
-    "tests/kernels/test_lora.py",
-    "tests/kernels/test_lora_cpu.py",
-    "tests/kernels/test_lora_gpu.py",
-)
+TESTS = ("tests/kernels/test_lora.py", "tests/kernels/test_lora_cpu.py")
+GPU_TESTS = ("tests/kernels/test_lora_gpu.py",)
 RANK = 16
-QKV = (1024, (2048, 1024, 1024))  # inputs and the widths of the projections
+SLOTS = 16
+Layers = tuple[tuple[int, tuple[int, ...]], ...]
+"""Of each linear layer the inputs, and the widths of the projections."""
+
 SMALL = ((320, (320, 160, 160)), (320, (320,)), (320, (864, 864)), (864, (320,)))
 SMALL_LAYERS = 6
-LARGE = (
-    (4096, (4096, 1024, 1024)),
-    (4096, (4096,)),
-    (4096, (14336, 14336)),
-    (14336, (4096,)),
-)
 
 
-def cases() -> Iterator[Case]:
-    for rows, slots in ((1, 1), (8, 8), (32, 8), (512, 1)):
-        for dtype in (torch.bfloat16, torch.float32):
-            yield _case(f"{rows} rows of {slots}, qkv", rows, slots, dtype, (QKV,))
-    for dtype in (torch.bfloat16, torch.float32):
-        yield _case("32 rows of 8, 6 small layers", 32, 8, dtype, SMALL * SMALL_LAYERS)
-    for rows, slots in ((64, 16), (2048, 1)):
-        yield _case(f"{rows} rows of {slots}, a layer of 8B", rows, slots, torch.bfloat16, LARGE)
+def cases(place: Place) -> Iterator[Case]:
+    layer = _layers(place.shape)
+    for dtype in place.dtypes:
+        for rows in place.rows:
+            slots = min(rows, SLOTS)
+            yield _case(place, f"{rows} rows of {slots}, qkv", rows, slots, dtype, layer[:1])
+            yield _case(place, f"{rows} rows of {slots}, a layer", rows, slots, dtype, layer)
+        if place is ON_CPU:
+            name = f"32 rows of 8, {SMALL_LAYERS} small layers"
+            yield _case(place, name, 32, 8, dtype, SMALL * SMALL_LAYERS)
+
+
+def _layers(shape: Shape) -> Layers:
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    return (
+        (shape.hidden, (queries, keys, keys)),
+        (queries, (shape.hidden,)),
+        (shape.hidden, (shape.mlp, shape.mlp)),
+        (shape.mlp, (shape.hidden,)),
+    )
 
 
 def _case(
-    name: str,
-    rows: int,
-    slots: int,
-    dtype: torch.dtype,
-    layers: tuple[tuple[int, tuple[int, ...]], ...],
+    place: Place, name: str, rows: int, slots: int, dtype: torch.dtype, layers: Layers
 ) -> Case:
-    made = [_layer(rows, slots, dtype, *layer) for layer in layers]
+    made = [_layer(place, rows, slots, dtype, *layer) for layer in layers]
     step = [row * slots // rows for row in range(rows)]
-    device = torch.get_default_device()
 
     def run() -> None:
         """With the grouping of rows, which a step does once."""
-        which = segments(step, [1] * rows, device)
+        which = segments(step, [1] * rows, place.device)
         for add in made:
             add(which)
 
     weights = sum(RANK * (len(widths) * inputs + sum(widths)) for inputs, widths in layers)
     touched = sum(rows * (inputs + 2 * sum(widths)) for inputs, widths in layers)
     return Case(
-        f"{name} {str(dtype).removeprefix('torch.')}",
+        f"{name} {short(dtype)}",
         run,
         bytes=(slots * weights + touched) * dtype.itemsize,
         operations=2 * rows * weights,
@@ -65,16 +65,20 @@ def _case(
 
 
 def _layer(
-    rows: int, slots: int, dtype: torch.dtype, inputs: int, widths: tuple[int, ...]
+    place: Place, rows: int, slots: int, dtype: torch.dtype, inputs: int, widths: tuple[int, ...]
 ) -> Callable[[LoraSegments], None]:
-    module = LoraModule([_weights(dtype, inputs, widths) for _ in range(slots)])
-    x, y = torch.randn(rows, inputs).to(dtype), torch.zeros(rows, sum(widths)).to(dtype)
+    module = LoraModule([_weights(place, dtype, inputs, widths) for _ in range(slots)], RANK)
+    x = torch.randn(rows, inputs, device=place.device).to(dtype)
+    y = torch.zeros(rows, sum(widths), device=place.device, dtype=dtype)
     return lambda which: lora(y, x, module, which)
 
 
-def _weights(dtype: torch.dtype, inputs: int, widths: tuple[int, ...]) -> LoraWeights:
+def _weights(place: Place, dtype: torch.dtype, inputs: int, widths: tuple[int, ...]) -> LoraWeights:
+    def factor(rows: int, columns: int) -> torch.Tensor:
+        return torch.randn(rows, columns, device=place.device).to(dtype)
+
     parts, offset = [], 0
     for width in widths:
-        parts.append(LoraPart(offset, torch.randn(RANK, width).to(dtype).t()))
+        parts.append(LoraPart(offset, factor(RANK, width).t()))
         offset += width
-    return LoraWeights(torch.randn(RANK * len(widths), inputs).to(dtype), tuple(parts))
+    return LoraWeights(factor(RANK * len(widths), inputs), tuple(parts))

@@ -2,8 +2,8 @@
 
 Logits lie where the operation before has left them: in the last cache, up to about 20 MB. They are
 normal with a standard deviation of 3, of which softmax spreads most of its mass over 1500 tokens:
-more than language models do as a rule, so filters that keep few are faster on theirs. They are made
-on torch's default device; on a GPU a call ends when its results are on the host.
+more than language models do as a rule, so filters that keep few are faster on theirs. On a GPU
+a call ends when its results are on the host.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from benchmarks.kernels.case import Case
+from benchmarks.kernels.case import ON_CPU, Case, Place
 from inferd_kernels.sampling import Adjustment, Draw, Row, Want, choose
 
-TESTS = (
-    "tests/kernels/test_sampling.py",
-    "tests/kernels/test_sampling_cpu.py",
-    "tests/kernels/test_sampling_gpu.py",
-)
-VOCABULARIES = (4096, 32_000, 151_936)
-ROWS = (1, 32, 64)
+TESTS = ("tests/kernels/test_sampling.py", "tests/kernels/test_sampling_cpu.py")
+GPU_TESTS = ("tests/kernels/test_sampling_gpu.py",)
+VOCABULARIES = (4096, 32_000)
+"""Beside the model's, on a CPU."""
+
 MOST = 6_000_000
 MOST_SORTED = 300_000
 """Logits: of more, the reference takes too long, and of fewer yet where it sorts them."""
@@ -40,13 +38,13 @@ KINDS: dict[str, tuple[Draw, Want | None]] = {
 }
 
 
-def cases() -> Iterator[Case]:
-    for vocab in VOCABULARIES:
-        for rows in ROWS:
-            generator = torch.Generator("cpu").manual_seed(1)
-            logits = torch.randn(rows, vocab, generator=generator, device="cpu") * 3
+def cases(place: Place) -> Iterator[Case]:
+    for vocab in (*(VOCABULARIES if place is ON_CPU else ()), place.shape.vocabulary):
+        for rows in place.few:
+            generator = torch.Generator().manual_seed(1)
+            logits = torch.randn(rows, vocab, generator=generator).to(place.device) * 3
             for kind in KINDS:
-                yield _case(logits.to(torch.get_default_device()), kind)
+                yield _case(logits, kind)
 
 
 def _case(logits: torch.Tensor, kind: str) -> Case:
