@@ -22,7 +22,9 @@ SIZE = 4 * 4 * 3 * ((60 + 60) + (88 + 60))  # bytes of one adapter: q_proj and d
 Expected = Callable[[tuple[int, ...], str], list[int]]
 
 
-def make(model: Decoder, *, host_bytes: int = 1 << 30, **changes: Any) -> NativeCore:
+def make(
+    model: Decoder, *, host_bytes: int = 1 << 30, ahead: bool = False, **changes: Any
+) -> NativeCore:
     options: dict[str, Any] = {
         "max_batch_size": 8,
         "max_batch_tokens": 64,
@@ -31,7 +33,8 @@ def make(model: Decoder, *, host_bytes: int = 1 << 30, **changes: Any) -> Native
         "max_model_len": 100,
         "max_adapters": 2,
     }
-    return NativeCore(model, SchedulerConfig(**options | changes), adapter_host_bytes=host_bytes)
+    config = SchedulerConfig(**options | changes)
+    return NativeCore(model, config, adapter_host_bytes=host_bytes, ahead=ahead)
 
 
 def load(core: NativeCore, adapters: dict[str, Path], *names: str) -> list[AdapterNews]:
