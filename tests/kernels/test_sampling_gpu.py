@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +27,7 @@ from inferd_kernels.sampling import (
     sample,
     score,
 )
+from inferd_kernels.sampling.gpu_kernels import exp_of
 from inferd_kernels.sampling.gpu_table import step_of
 from inferd_kernels.sampling.noise import seed_tensor, streams
 from tests.kernels.gpu_device import DEVICE, NATIVE
@@ -68,6 +71,24 @@ def both(logits: torch.Tensor, wishes: list[Wish]) -> Choice:
 
 def drawn(kind: Draw, seed: int) -> Draw:
     return Draw(kind.temperature, kind.top_k, kind.top_p, kind.min_p, seed, 100 * seed)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _exp(t, out, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+    i = tl.arange(0, SIZE)
+    tl.store(out + i, exp_of(tl.load(t + i)))
+
+
+def test_exponentials_are_within_2_ulp(gpu: torch.device) -> None:
+    size = 1 << 14
+    t = -(torch.rand(size, generator=torch.Generator().manual_seed(1)) ** 3) * 87
+    t[0], t[1], t[2] = 0.0, -torch.inf, -87.5
+    found = torch.empty(size, device=gpu)
+    _exp[(1,)](t.to(gpu), found, size, enable_fp_fusion=False)
+    expected = t.double().exp()
+    assert found[:3].tolist() == [1.0, 0.0, 0.0]
+    wrong = ((found.cpu().double() - expected) / expected)[3:].abs().max()
+    assert wrong < 2 * 2.0**-23
 
 
 @pytest.mark.parametrize("vocab", SIZES)

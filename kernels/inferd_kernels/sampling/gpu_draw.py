@@ -26,7 +26,7 @@ BINS = tl.constexpr(table.BINS)
 SUMS = tl.constexpr(table.BINS + 2)
 """Of a row that looks for a border: its bins, the mass of all, and the length of its list."""
 
-LISTED = tl.constexpr(2048)
+LISTED = tl.constexpr(512)
 """Of a list, a program takes so many at a time."""
 
 _ONE = tl.constexpr(table.ONE)
@@ -108,7 +108,7 @@ def weigh(
     t = tl.div_rn(x - peak, real(about + _TEMPERATURE))
     bins = sums + place.to(tl.int64) * SUMS
     if tl.load(about + _TOP_K) > 0:
-        # The last bin is for NaN, of which there is none.
+        # The last bin would be NaN's: what lies beyond the vocabulary goes there, and is dropped.
         number = tl.where(inside, _magnitude(t) >> _BIN_BITS, BINS - 1)
         found = tl.histogram(number, BINS)
         i = tl.arange(0, BINS)

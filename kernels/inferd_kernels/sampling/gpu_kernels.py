@@ -65,7 +65,7 @@ def peak_of(largest, count, row, slot, chunks, CHUNKS: tl.constexpr):
 
 @triton.jit
 def exp_of(t):
-    """e^t for t ≤ 0 to an ulp, the same on every device; 0 where it would be subnormal."""
+    """e^t for t ≤ 0, to 2 ulp; 0 where it would be subnormal."""
     normal = t >= -87.0
     t = tl.where(normal, t, 0.0)
     n = tl.floor(t * _LOG2_E + 0.5)
