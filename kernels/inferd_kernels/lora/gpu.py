@@ -65,7 +65,7 @@ def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSeg
     if not (len(x) and (table.used or _capturing(x))):
         return
     size = x.shape[1]
-    assert table.kinds <= {(size, x.dtype)}, "first factors of other inputs"
+    assert table.kind in (None, (size, x.dtype)), "first factors of other inputs"
     assert x.stride(1) == 1 or size == 1
     order = order_of(segments, len(x), len(module.slots), x.device)
     shape = order.shape
@@ -105,8 +105,7 @@ def lora_embedding(
     table = table_of(module, ids.device)
     if not (len(ids) and (table.used or _capturing(ids))):
         return
-    assert len(table.kinds) <= 1
-    dtype = next((dtype for _, dtype in table.kinds), table.b_dtype or y.dtype)
+    dtype = table.kind[1] if table.kind is not None else table.b_dtype or y.dtype
     order = order_of(segments, len(ids), len(module.slots), ids.device)
     low = _low(module, 1, len(ids), ids.device)
     kernels.look_up[(len(order.slots),)](

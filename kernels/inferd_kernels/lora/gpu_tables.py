@@ -25,6 +25,8 @@ NUMBERS = -(-(HEADER + MAX_PARTS * FIELDS) // 2) * 2
 """Even, so that every module's table lies at a multiple of 16 bytes, which kernels are compiled
 for."""
 
+NOTHING = (0,) * NUMBERS
+
 ALIGN = 16
 """Columns: b's rows begin and end at multiples of it. Kernels then read 16 bytes at a time."""
 
@@ -39,41 +41,41 @@ class Table:
 
     Attributes:
         weights: what the slots hold, as the table says.
+        used: how many of them change the layer.
+        kind: inputs and dtype of all first factors that came so far; None: none did.
         b_dtype: of all second factors, as kernels find them.
-        kinds: inputs and dtypes of the first factors.
-        width: of outputs that they all fit into.
-        rank: the largest of any part.
+        width: of outputs that all that came so far fit into.
+        rank: the largest part's so far.
     """
 
     def __init__(self, rows: torch.Tensor, dtype: torch.dtype | None = None) -> None:
         self.rows = rows
         self.weights: list[LoraWeights | None] = [None] * len(rows)
+        self.used = 0
+        self.kind: tuple[int, torch.dtype] | None = None
         self.b_dtype = dtype
-        self.kinds: set[tuple[int, torch.dtype]] = set()
         self.width = self.rank = 0
         self._fixed = dtype is not None
         self._copies: list[Sequence[torch.Tensor]] = [()] * len(rows)
 
-    @property
-    def used(self) -> bool:
-        """Whether any slot changes the layer."""
-        return bool(self.kinds)
-
-    def take(self, slot: int, weights: LoraWeights | None) -> list[int]:
+    def take(self, slot: int, weights: LoraWeights | None) -> Sequence[int]:
         """Hold these; returns the row that says so, which is to be written."""
+        self.used += (weights is not None) - (self.weights[slot] is not None)
         self.weights[slot] = weights
-        held = [one for one in self.weights if one is not None]
-        parts = [part for one in held for part in one.parts]
-        self.kinds = {(one.a.shape[1], one.a.dtype) for one in held}
-        self.width = max((part.offset + len(part.b) for part in parts), default=0)
-        self.rank = max((part.b.shape[1] for part in parts), default=0)
-        dtypes = {part.b.dtype for part in parts}
-        assert not self._fixed or dtypes <= {self.b_dtype}, "factors of another dtype"
-        if weights is None:
-            self._copies[slot] = ()
-            return [0] * NUMBERS
-        if not self._fixed:
-            self.b_dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
+        self._copies[slot] = ()
+        if weights is None or not weights.parts:
+            return NOTHING
+        kind = weights.a.shape[1], weights.a.dtype
+        assert self.kind in (None, kind), "first factors of other inputs"
+        self.kind = kind
+        for part in weights.parts:
+            width, rank = part.b.shape
+            self.width = max(self.width, part.offset + width)
+            self.rank = max(self.rank, rank)
+            if self.b_dtype not in (None, part.b.dtype):
+                assert not self._fixed, "second factors of another dtype"
+                self.b_dtype = torch.float32
+            self.b_dtype = self.b_dtype or part.b.dtype
         assert self.b_dtype is not None
         numbers, self._copies[slot] = _row(weights, self.b_dtype)
         return numbers
