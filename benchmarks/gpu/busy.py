@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch._C._autograd import DeviceType
 
 from benchmarks.gpu import engine
 from benchmarks.gpu.shapes import Sizes
@@ -39,7 +40,7 @@ def device_seconds(core: NativeCore, model: Decoder, sizes: Sizes) -> float:
     spans = [
         (event.time_range.start, event.time_range.end)
         for event in record.events() or ()
-        if not on_gpu or event.device_type == torch.autograd.DeviceType.CUDA
+        if not on_gpu or event.device_type == DeviceType.CUDA
     ]
     return covered(spans) / 1e6 / steps
 

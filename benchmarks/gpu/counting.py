@@ -46,7 +46,7 @@ def decode_bytes(config: Config, batch: int, context: float, itemsize: int = BF1
     embedded = batch * config["hidden_size"] * itemsize
     cache = batch * (context + 1) * kv_bytes(config, itemsize)  # one is written
     logits = 2 * batch * config["vocab_size"] * FLOAT32
-    return weights + embedded + cache + logits
+    return float(weights + embedded + cache + logits)
 
 
 def operations(config: Config, tokens: int, attended: float, logits: int) -> float:

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import asdict
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import torch
 from msgspec.structs import replace as changed
@@ -91,10 +92,10 @@ def promises(report: Report, device: torch.device) -> None:
             if wrong:
                 raise ArithmeticError(f"bits differ: {wrong}")
     with report.attempt("adapters deterministic"), tempfile.TemporaryDirectory() as folder:
-        wrong = broken_by_adapters(subjects.adapted("llama", Path(folder), device))
-        report.figure("adapters deterministic", wrong or "kept")
-        if wrong:
-            raise ArithmeticError(f"bits differ: {wrong}")
+        changed_by = broken_by_adapters(subjects.adapted("llama", Path(folder), device))
+        report.figure("adapters deterministic", changed_by or "kept")
+        if changed_by:
+            raise ArithmeticError(f"bits differ: {changed_by}")
 
 
 def broken(model: Model) -> dict[str, list[str]]:
@@ -103,7 +104,11 @@ def broken(model: Model) -> dict[str, list[str]]:
     watched = asked[:WATCHED]
     expected = alone(make(model, LIMIT, prefix_cache=False), watched)
     before = renamed(requests(model.vocab_size, LIMIT, WATCHED, scored=False))
-    small = {"num_blocks": -(-LIMIT // 4), "max_batch_size": 6, "max_batch_tokens": 11}
+    small: dict[str, Any] = {
+        "num_blocks": -(-LIMIT // 4),
+        "max_batch_size": 6,
+        "max_batch_tokens": 11,
+    }
     cores = {
         "prefix cache": make(model, LIMIT),
         "graphs": make(model, LIMIT, prefix_cache=False),

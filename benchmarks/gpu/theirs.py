@@ -32,9 +32,8 @@ def measure(report: Report, sizes: Sizes, device: torch.device) -> None:
 
 def _run(model: Any, sizes: Sizes, output: int) -> dict[str, Any]:
     texts = random_tokens(sizes.llama["vocab_size"], sizes.batch, sizes.context)
-    settings = transformers.GenerationConfig(
-        max_new_tokens=output, do_sample=False, eos_token_id=-1, pad_token_id=0
-    )
+    kind: Any = transformers.GenerationConfig
+    settings = kind(max_new_tokens=output, do_sample=False, eos_token_id=-1, pad_token_id=0)
     bounds = None  # its own choice
     if model.device.type == "cpu":
         bounds = transformers.ContinuousBatchingConfig(num_blocks=8, max_batch_tokens=64)

@@ -61,5 +61,5 @@ def test_modes_are_compared_with_the_usual_one() -> None:
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     found = rows(FULL, {}, H200)
     assert len(found) == 9
-    assert all(row.measured is row.share is row.met is None for row in found)
+    assert {(row.measured, row.share, row.met) for row in found} == {(None, None, None)}
     assert all(row.counted and row.limit and row.target for row in found)

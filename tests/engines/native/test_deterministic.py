@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ class Subject:
     def watched(self) -> list[Submit]:
         return self.asked[:WATCHED]
 
-    def core(self, **changes: object) -> NativeCore:
+    def core(self, **changes: Any) -> NativeCore:
         return make(self.model, LIMIT, **changes)
 
 
@@ -149,7 +150,7 @@ def test_neighbours_adapters_change_nothing(form: str, tmp_path: Path) -> None:
     assert differing(drive(one_slot, asked[:5] + adapted[:10]), expected) == []
 
 
-def holding(folder: Path, form: str, adapters: Mapping[str, Path], **changes: int) -> NativeCore:
+def holding(folder: Path, form: str, adapters: Mapping[str, Path], **changes: Any) -> NativeCore:
     """An engine of its own, with these adapters."""
     core = make(load(folder, form, LIMIT), LIMIT, **{"max_adapters": 4} | changes)
     for name, written in adapters.items():
