@@ -39,6 +39,8 @@ OnProgress = Callable[[Progress], None]
 def start(spec: EngineSpec, on_progress: OnProgress) -> tuple[Model, SchedulerConfig]:
     """Load the model and size its engine. Raises StartError."""
     device = pick_device(spec.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # Triton launches, events and page-locked memory go by it
     folder = Path(spec.model)
     config = read_config(folder)
     kernels = device.type == "cpu" and _kernels(spec, config)
