@@ -12,7 +12,7 @@ from inferd_kernels.grouped_linear import (
     grouped_sum,
     reference,
 )
-from inferd_kernels.linear import PackedWeight, gpu_invariant, gpu_tiles
+from inferd_kernels.linear import gpu_invariant, gpu_tiles
 from inferd_kernels.linear.gpu_tiles import Tile
 from tests.kernels.gpu_device import DEVICE, DTYPES, NATIVE
 
@@ -73,15 +73,6 @@ def test_no_rows(gpu: torch.device) -> None:
     assert grouped_linear(torch.ones(0, 4, device=DEVICE), weight, offsets).shape == (0, 3)
     nothing = torch.ones(0, 2, device=DEVICE)
     assert grouped_sum(torch.ones(0, 4, device=DEVICE), nothing.long(), nothing).shape == (0, 4)
-
-
-def test_packed_weights_are_the_references(gpu: torch.device) -> None:
-    if NATIVE:
-        pytest.skip("they lie in the CPU's memory")
-    x, weight = torch.ones(2, 4), torch.ones(2, 3, 4)
-    packed = tuple(PackedWeight.of(each) for each in weight)
-    offsets = torch.tensor([0, 1, 2], dtype=torch.int32)
-    assert torch.equal(grouped_linear(x, packed, offsets), torch.full((2, 3), 4.0))
 
 
 @pytest.mark.parametrize(("rows", "groups"), [(0, 3), (1, 1), (9, 40), (70, 3), (150, 128)])

@@ -47,9 +47,9 @@ def linear(
             PackedWeight of x's dtype.
         bias: [out] of x's dtype, or None.
 
-    Returns: [T, out] of x's dtype; products accumulate in fp32. With a PackedWeight a row's
-        result does not depend on the other rows. Where the processor has AVX512-BF16, numbers
-        below 1.2e-38 in bfloat16 count as zero.
+    Returns: [T, out] of x's dtype; products accumulate in fp32. With a PackedWeight, and
+        with the GPU's invariant kernels, a row's result does not depend on the other rows. Where
+        the processor has AVX512-BF16, numbers below 1.2e-38 in bfloat16 count as zero.
 
     Semantics: y[t, o] = sum_i x[t, i] * weight[o, i] + bias[o]; in int8 as told above
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from inferd_kernels.linear import reference
 from inferd_kernels.linear.gpu_kernels import add_splits, product
 from inferd_kernels.linear.gpu_tiles import SKINNY, Tile, choose, multiprocessors
 from inferd_kernels.linear.weight import PackedWeight
@@ -22,8 +21,7 @@ torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 def linear(
     x: torch.Tensor, weight: torch.Tensor | PackedWeight, bias: torch.Tensor | None
 ) -> torch.Tensor:
-    if isinstance(weight, PackedWeight):
-        return reference.linear(x, weight, bias)  # in the CPU's memory
+    assert isinstance(weight, torch.Tensor), "weights are packed for the CPU's kernels only"
     if 0 < len(x) <= SKINNY_ROWS:
         return skinny(x, weight, bias)
     return functional.linear(x, weight, bias)
@@ -32,8 +30,7 @@ def linear(
 def linear_f32(
     x: torch.Tensor, weight: torch.Tensor | PackedWeight, out: torch.Tensor | None = None
 ) -> torch.Tensor:
-    if isinstance(weight, PackedWeight):
-        return reference.linear_f32(x, weight, out)  # in the CPU's memory
+    assert isinstance(weight, torch.Tensor), "weights are packed for the CPU's kernels only"
     if out is None:
         out = x.new_empty(len(x), len(weight), dtype=torch.float32)
     if not len(x):

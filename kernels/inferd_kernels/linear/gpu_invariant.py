@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from inferd_kernels.linear import reference
 from inferd_kernels.linear.gpu import multiply
 from inferd_kernels.linear.weight import PackedWeight
 
@@ -12,16 +11,14 @@ from inferd_kernels.linear.weight import PackedWeight
 def linear(
     x: torch.Tensor, weight: torch.Tensor | PackedWeight, bias: torch.Tensor | None
 ) -> torch.Tensor:
-    if isinstance(weight, PackedWeight):
-        return reference.linear(x, weight, bias)  # in the CPU's memory
+    assert isinstance(weight, torch.Tensor), "weights are packed for the CPU's kernels only"
     return multiply(x, weight, bias, x.new_empty(len(x), len(weight)))
 
 
 def linear_f32(
     x: torch.Tensor, weight: torch.Tensor | PackedWeight, out: torch.Tensor | None = None
 ) -> torch.Tensor:
-    if isinstance(weight, PackedWeight):
-        return reference.linear_f32(x, weight, out)  # in the CPU's memory
+    assert isinstance(weight, torch.Tensor), "weights are packed for the CPU's kernels only"
     if out is None:
         out = x.new_empty(len(x), len(weight), dtype=torch.float32)
     return multiply(x, weight, None, out)

@@ -39,7 +39,7 @@ class SparseMLP:
     def _route(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Shares [T, top_k] float32 and experts [T, top_k] int64 of each token, in ascending order
         of the experts' numbers."""
-        probabilities = linear(x, self.router).float().softmax(dim=-1)
+        probabilities = linear(x, self.router).softmax(dim=-1, dtype=torch.float32)
         shares, experts = probabilities.topk(self.spec.top_k, dim=-1)
         if self.spec.normalize:
             shares = shares / shares.sum(dim=-1, keepdim=True)
