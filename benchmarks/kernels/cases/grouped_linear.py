@@ -13,7 +13,7 @@ from inferd_kernels.linear import PackedWeight
 
 TESTS = ("tests/kernels/test_grouped_linear.py",)
 GPU_TESTS = ("tests/kernels/test_grouped_linear_gpu.py",)
-EXPERTS, TOP_K = 32, 8
+EXPERTS, TOP_K = 16, 4
 
 
 def cases(place: Place) -> Iterator[Case]:
