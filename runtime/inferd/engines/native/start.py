@@ -240,7 +240,7 @@ def _cuda_budget(spec: EngineSpec, model: Model) -> memory.Budget:
     free, total = torch.cuda.mem_get_info(device)
     beside = step + slot_bytes(spec, model) + memory.SPARE_BYTES
     if isinstance(model, Capturable) and not spec.enforce_eager:
-        beside += graph_bytes(spec, length)
+        beside += step + graph_bytes(spec, length)  # graphs have memory of their own to work in
     others = held_by_others(device.index or 0)
     _log.info(
         "GPU: %s free of %s, others hold %s; a largest step takes %s, all beside the KV cache %s",
