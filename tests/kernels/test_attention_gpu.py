@@ -86,6 +86,16 @@ def test_one_long_among_short_ones_is_split(options: dict[str, Any]) -> None:
     check(paged(lengths, heads=4, kv_heads=2), **options)
 
 
+@pytest.mark.parametrize("options", [{}, {"window": 45}], ids=str)
+@pytest.mark.parametrize("lengths", [[(9, 100)], [(1, 9), (5, 130), (2, 20)]], ids=str)
+def test_a_few_rows_behind_a_long_prefix_are_split(
+    lengths: list[tuple[int, int]], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "_multiprocessors", lambda device: 20)
+    monkeypatch.setattr(gpu, "PREFILL_SHORTEST", 16)
+    check(paged(lengths, heads=6, kv_heads=2), **options)
+
+
 @pytest.mark.usefixtures("finely_split")
 def test_a_shared_prefix_may_leave_too_little_room_for_parts() -> None:
     """More spans than the cache has blocks for: the last sequences are not split."""

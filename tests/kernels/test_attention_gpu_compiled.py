@@ -64,6 +64,7 @@ def check(kernel: Compiled, together: int) -> None:
     """It reads the caches ahead, 16 bytes at a time, and `together` programs fit into a
     multiprocessor."""
     assert kernel.ptx.count("cp.async.cg") >= 16, "which copies 16 bytes"
+    assert not kernel.serialized
     assert kernel.shared <= SHARED_BYTES[kernel.capability]
     assert together * (kernel.shared + 1024) <= MULTIPROCESSOR[kernel.capability]
     assert together * kernel.warps * 32 * kernel.registers <= 65536
@@ -85,13 +86,21 @@ def test_prefill(compiled: Compile, model: tuple[int, ...], capability: int) -> 
     found = compiled(attend, 2, 8192, 8192, *model, capability=capability)
     prefill = {kernel.name: kernel for kernel in found}["prefill"]
     check(prefill, 1)
-    assert min(prefill.widths("st.global")) == 16
+    assert prefill.widths("st.global").count(16) >= 8
     if capability == 90:
         assert prefill.has("wgmma.mma_async")
-        assert prefill.spills == 0
+        assert prefill.spills <= 16, "around the loops, not in them"
     else:  # the older units want both factors in registers
         assert prefill.has("mma.sync")
-        assert prefill.spills < 512
+        assert prefill.spills < 1024
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_a_few_rows_behind_a_long_prefix(compiled: Compile, capability: int) -> None:
+    _, unite = compiled(attend, 1, 16, 8192, *MODELS["8b"], capability=capability)
+    assert unite.name == "unite"
+    assert unite.spills == 0
+    assert unite.widths("ld.global").count(16) >= 4
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
@@ -101,7 +110,7 @@ def test_invariant(compiled: Compile, model: tuple[int, ...], capability: int) -
     assert (attention.name, join.name) == ("_attend", "_join")
     check(attention, 2 if model[2] == 128 else 1)
     assert attention.has("wgmma.mma_async" if capability == 90 else "mma.sync")
-    assert attention.spills < (64 if capability == 90 else 512), "where spans are joined"
+    assert attention.spills < (256 if capability == 90 else 512), "where spans are joined"
     assert join.spills == 0
 
 

@@ -9,7 +9,7 @@ import torch
 import triton
 
 from inferd_kernels.attention.gpu_decode import combine, decode
-from inferd_kernels.attention.gpu_prefill import prefill
+from inferd_kernels.attention.gpu_prefill import prefill, unite
 
 # Not measured on a GPU yet: chosen by counting, and by what the compiler says of registers.
 SHORTEST = 128
@@ -22,6 +22,9 @@ TILE_BYTES = 16 << 10
 """Of keys, likewise of values, in a decode's tile: with three stages two programs fit into a
 multiprocessor's shared memory and have 128 KiB under way, some four times what hides the latency
 of its share of the bandwidth."""
+PREFILL_SHORTEST = 512
+"""Positions that a program takes at least of the context of a tile of a prompt's rows."""
+SLICE = 16  # rows of a tile whose parts are united by one program
 SPANS = 16  # partial results that are read together
 SEQUENCES = 256  # whose lengths are looked at together
 
@@ -50,9 +53,11 @@ def attention(
     batch = (block_tables, cu_seqlens_q, seq_lens)
     caches = (k_cache, v_cache)
     factors = exponents(scale, softcap)
-    _decode(q, caches, batch, out, max_seqlen_q > 1, max_seqlen_k, window, factors)
-    if max_seqlen_q > 1:
-        _prefill(q, caches, batch, out, max_seqlen_q, window, factors)
+    mixed = max_seqlen_q > 1
+    if len(q) == 1 or len(seq_lens) > 1:
+        _decode(q, caches, batch, out, mixed, max_seqlen_k, window, factors)
+    if mixed and len(q) > 1:
+        _prefill(q, caches, batch, out, max_seqlen_q, max_seqlen_k, window, factors)
     return out
 
 
@@ -84,7 +89,7 @@ def prefill_tile(head_dim: int, itemsize: int) -> tuple[int, int, int, int]:
     if itemsize == 4:  # no matrix units: what a model's numbers are checked with
         return 16, 32 if dims <= 128 else 16, 4, 1
     if dims <= 128:
-        return 128, 64, 8, 5
+        return 128, 128, 8, 3
     return (128, 32, 8, 3) if dims <= 256 else (64, 32, 8, 3)
 
 
@@ -166,36 +171,72 @@ def _prefill(
     batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     out: torch.Tensor,
     max_seqlen_q: int,
+    max_seqlen_k: int,
     window: int,
     factors: tuple[float, float],
 ) -> None:
     """The rows of sequences that have more than one."""
     _, block_size, kv_heads, head_dim = caches[0].shape
-    group = q.shape[1] // kv_heads
+    group, count = q.shape[1] // kv_heads, len(batch[2])
     rows, tokens, warps, stages = prefill_tile(head_dim, q.element_size())
-    prefill[(-(-max_seqlen_q * group // rows), kv_heads, len(batch[2]))](
+    tiles = most_tiles(len(q), count, group, rows)
+    shortest = -(-PREFILL_SHORTEST // tokens) * tokens
+    longest = min(window + max_seqlen_q, max_seqlen_k) if window else max_seqlen_k
+    spare = _multiprocessors(q.device) // kv_heads
+    if longest <= shortest or 2 * -(-max_seqlen_q * group // rows) > spare:
+        spare = 0
+    partial = q.new_empty(spare, kv_heads, rows, head_dim, dtype=torch.float32)
+    logs = q.new_empty(spare, kv_heads, rows, dtype=torch.float32)
+    same = {
+        "GROUP": group,
+        "KV_HEADS": kv_heads,
+        "HEAD_DIM": head_dim,
+        "ROWS": rows,
+        "DIMS": triton.next_power_of_2(max(head_dim, 16)),
+        "SHORTEST": shortest,
+        "SEQUENCES": SEQUENCES,
+        "WINDOWED": window > 0,
+    }
+    prefill[(kv_heads, max(tiles, spare))](
         q,
         *caches,
         *batch,
         out,
+        partial,
+        logs,
         q.stride(0),
         q.stride(1),
         batch[0].stride(0),
-        2,
+        count,
+        spare,
         window,
         *factors,
-        GROUP=group,
-        KV_HEADS=kv_heads,
-        HEAD_DIM=head_dim,
         BLOCK_SIZE=block_size,
-        ROWS=rows,
-        DIMS=triton.next_power_of_2(max(head_dim, 16)),
         TOKENS=tokens,
-        WINDOWED=window > 0,
         CAPPED=factors[1] > 0,
         num_warps=warps,
         num_stages=stages,
+        **same,
     )
+    if spare:
+        unite[(kv_heads, spare, rows // SLICE)](
+            *batch[1:],
+            out,
+            partial,
+            logs,
+            count,
+            spare,
+            window,
+            SLICE=SLICE,
+            num_warps=4,
+            **same,
+        )
+
+
+def most_tiles(total_rows: int, count: int, group: int, rows: int) -> int:
+    """At most how many tiles of `rows` rows the sequences with several rows have, for one kv head:
+    each may leave one unfilled."""
+    return total_rows * group // rows + min(count, total_rows // 2)
 
 
 @cache

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from inferd_kernels.attention import gpu
-from inferd_kernels.attention.gpu_tile import attend, none, queries
+from inferd_kernels.attention.gpu_tile import attend, none, queries, tile_at
 
 # Not measured on a GPU yet.
 ROWS = 64
@@ -58,7 +58,7 @@ def attention(
     items = gpu.programs_wanted(q.device, kv_heads)
     capacity = min(spans, num_blocks * block_size // span + 2 * count)
     programs = min(spans, items + count)
-    tiles = -(-max_seqlen_q * heads // kv_heads // rows) if max_seqlen_q > 1 else 0
+    tiles = gpu.most_tiles(len(q), count, heads // kv_heads, rows) if max_seqlen_q > 1 else 0
     scratch = _scratch(q.device, (capacity, heads, head_dim), (capacity, heads), (capacity, heads))
     batch = (cu_seqlens_q, seq_lens)
     same = {
@@ -68,7 +68,7 @@ def attention(
         "SEQUENCES": gpu.SEQUENCES,
         "WINDOWED": window > 0,
     }
-    _attend[(kv_heads, programs + tiles * count)](
+    _attend[(kv_heads, programs + tiles)](
         q,
         k_cache,
         v_cache,
@@ -83,7 +83,6 @@ def attention(
         items,
         capacity,
         programs,
-        tiles,
         window,
         *gpu.exponents(scale, softcap),
         GROUP=heads // kv_heads,
@@ -205,27 +204,7 @@ def _place(
     return b, begin + first, begin + last, place - begin, whole
 
 
-@triton.jit
-def _prompt(
-    index,
-    tiles,
-    starts,
-    lens,
-    count,
-    GROUP: tl.constexpr,
-    ROWS: tl.constexpr,
-    SPAN: tl.constexpr,
-):
-    """A sequence (count: none), how many spans it has, and which tile of its rows; the longest
-    come first."""
-    b = index // tiles
-    rows = tl.load(starts + b + 1) - tl.load(starts + b)
-    tile = tl.cdiv(rows * GROUP, ROWS) - 1 - index % tiles
-    spans = tl.cdiv(tl.load(lens + b), SPAN)
-    return tl.where((rows > 1) & (tile >= 0), b, count), spans, tile
-
-
-VARIES = ("table_stride", "count", "items", "capacity", "programs", "tiles")
+VARIES = ("table_stride", "count", "items", "capacity", "programs")
 """Arguments that change from step to step: they never make another kernel."""
 
 
@@ -248,7 +227,6 @@ def _attend(
     items,
     capacity,
     programs,
-    tiles,
     window,
     scale,
     cap,
@@ -264,8 +242,8 @@ def _attend(
     WINDOWED: tl.constexpr,
     CAPPED: tl.constexpr,
 ):
-    """Grid (KV_HEADS, programs + tiles * count): the first `programs` for sequences of one row,
-    then `tiles` for each other sequence."""
+    """Grid (KV_HEADS, programs + tiles): `programs` for sequences of one row, then for the tiles of
+    those of several."""
     kv_head = tl.program_id(0)
     item = tl.program_id(1)
     if item < programs:
@@ -274,7 +252,8 @@ def _attend(
         )
         tile = 0
     else:
-        b, last, tile = _prompt(item - programs, tiles, starts, lens, count, GROUP, ROWS, SPAN)
+        b, tile = tile_at(item - programs, starts, count, GROUP, ROWS, SEQUENCES)
+        last = tl.cdiv(tl.load(lens + b, b < count, 0), SPAN)
         first = 0
         place = 0
         whole = tile >= 0

@@ -44,6 +44,33 @@ def queries(
 
 
 @triton.jit
+def tiles_of(
+    starts, first, count, GROUP: tl.constexpr, ROWS: tl.constexpr, SEQUENCES: tl.constexpr
+):
+    """How many tiles of rows each of SEQUENCES sequences from `first` on has; 0: at most a row."""
+    which = first + tl.arange(0, SEQUENCES)
+    inside = which < count
+    rows = tl.load(starts + which + 1, inside, 0) - tl.load(starts + which, inside, 0)
+    return tl.where(rows > 1, tl.cdiv(rows * GROUP, ROWS), 0)
+
+
+@triton.jit
+def tile_at(index, starts, count, GROUP: tl.constexpr, ROWS: tl.constexpr, SEQUENCES: tl.constexpr):
+    """The index-th tile of all: its sequence (count: none) and its number there. A sequence's last
+    ones, which see most, come first."""
+    b = 0
+    ahead = 0  # tiles up to b's last one
+    passed = 0  # tiles of all sequences looked at
+    for first in range(0, count, SEQUENCES):
+        tiles = tiles_of(starts, first, count, GROUP, ROWS, SEQUENCES)
+        through = passed + tl.cumsum(tiles, 0)
+        b += tl.sum((through <= index).to(tl.int32))
+        ahead += tl.sum(tl.where((through > index) & (through - tiles <= index), through, 0))
+        passed += tl.sum(tiles)
+    return tl.where(index < passed, b, count), ahead - 1 - index
+
+
+@triton.jit
 def attend(
     q,
     top,
@@ -86,21 +113,22 @@ def attend(
     places = slots[:, None] * TOKEN_STRIDE + dims[None, :]
     k = _load(keys + places, tokens, begin, end, HEAD_DIM, MASKED)
     v = _load(values + places, tokens, begin, end, HEAD_DIM, MASKED)
-    scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+    scores = tl.dot(q, tl.trans(k), input_precision="ieee")
     if CAPPED:
-        small = tl.exp2(-tl.abs(scores))
+        small = tl.exp2(-scale * tl.abs(scores))
         bent = cap * (1.0 - small) / (1.0 + small)
         scores = tl.where(scores < 0, -bent, bent)
+        scale = 1.0
     if MASKED:
         seen = tokens[None, :] <= high[:, None]
         if WINDOWED:
             seen &= tokens[None, :] >= low[:, None]
         scores = tl.where(seen, scores, float("-inf"))
-    highest = tl.maximum(top, tl.max(scores, 1))
+    highest = tl.maximum(top, tl.max(scores, 1) * scale)
     base = highest
     if MASKED:  # a row that has seen nothing yet
         base = tl.where(highest == float("-inf"), 0.0, highest)
-    shares = tl.exp2(scores - base[:, None])
+    shares = tl.exp2(scores * scale - base[:, None])  # one instruction, which is why scale waits
     keep = tl.exp2(top - base)
     total = total * keep + tl.sum(shares, 1)
     acc = tl.dot(shares.to(v.dtype), v, acc * keep[:, None], input_precision="ieee")
