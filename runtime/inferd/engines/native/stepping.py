@@ -8,6 +8,7 @@ from inferd.engines.native.device_batching import SCRATCH_BLOCKS, DeviceBatcher
 from inferd.engines.native.graphs import StepGraphs
 from inferd.engines.native.model import Model
 from inferd.engines.native.splitting import Splitting
+from inferd_kernels.attention import ATTENTION
 from inferd_scheduler import SchedulerConfig
 
 
@@ -71,7 +72,9 @@ class Stepping:
 
 
 def capture_for(model: Model, *, enforce_eager: bool) -> Capture | None:
-    """CUDA's on a GPU, unless steps shall run as they are."""
-    if enforce_eager or model.device.type != "cuda":
+    """CUDA's on a GPU, unless steps shall run as they are, or there are none of its kernels:
+    attention in plain torch would read as much as the longest context has."""
+    kind = model.device.type
+    if enforce_eager or kind != "cuda" or ATTENTION.choice(kind) == "reference":
         return None
     return CudaCapture(model.device)
