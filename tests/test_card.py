@@ -56,6 +56,17 @@ def test_tags_follow_from_the_template(templates: dict[str, str], tags: tuple[st
     assert card.chat_template == templates.get("default")
 
 
+async def test_a_promise_is_told() -> None:
+    engine = LocalEngine(echo.create, EngineSpec(engine="echo", deterministic=True))
+    each = Deployment("m", engine, TextModel(TOKENIZER, None), 1)
+    assert describe(each).tags == ()
+    await engine.start(lambda progress: None)
+    card = describe(each)
+    await engine.close()
+    assert card.tags == ("deterministic",)
+    assert (card.description or "").endswith(", deterministic")
+
+
 def test_calls_that_nobody_reads_are_no_tools() -> None:
     each = deployment(default="{{ tools }}")
     text = with_parsers(each.text, tool_call_parser="none")

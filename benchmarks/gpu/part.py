@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -27,7 +28,8 @@ def tests(report: Report, sizes: Sizes, device: torch.device) -> None:
     files = sorted(map(str, folder.glob("test_*_gpu*.py")))
     if sizes is REHEARSAL:
         files = [str(folder / "test_rmsnorm_gpu.py") + "::test_rows_at_a_distance"]
-    spread = ["-n", "8"] if device.type == "cuda" and (os.cpu_count() or 1) >= 8 else []
+    many = (os.cpu_count() or 1) >= 8 and find_spec("xdist") is not None
+    spread = ["-n", "8"] if device.type == "cuda" and many else []  # compiling takes cores
     command = [sys.executable, "-m", "pytest", "-q", "-W", "default", *spread, *files]
     command += ["-k", "not compiled"]  # for other GPUs, with no use of this one
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -88,6 +90,20 @@ def linears(report: Report, sizes: Sizes, device: torch.device) -> None:
     measure(report, sizes, device)
 
 
+def kernels(report: Report, sizes: Sizes, device: torch.device) -> None:
+    """Every operation's cases beside torch's own."""
+    from benchmarks.kernels.case import ON_GPU
+    from benchmarks.kernels.case import REHEARSAL as TINY
+    from benchmarks.kernels.on_gpu import NAMES, figures
+
+    rehearsed = sizes is REHEARSAL
+    found = ceilings.measure(device, num_bytes=sizes.copy_bytes, side=sizes.matmul_side)
+    for name in ("rmsnorm",) if rehearsed else NAMES:
+        with report.attempt(name):
+            for _, case in figures(TINY if rehearsed else ON_GPU, found, (name,)):
+                report.figure(f"{name}: {case['case']}", case)
+
+
 Run = Callable[[Report, Sizes, torch.device], None]
 
 PARTS: dict[str, Run] = {
@@ -100,6 +116,7 @@ PARTS: dict[str, Run] = {
     "eager": eager,
     "qwen": qwen,
     "linears": linears,
+    "kernels": kernels,
 }
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 
@@ -30,6 +31,16 @@ def test_status(running: Daemon) -> None:
     assert re.search(r"^bytes +ready, served for", result.output, re.MULTILINE)
     assert re.search(r"running +0$", result.output, re.MULTILINE)
     assert re.search(r"KV cache +0\.0% used", result.output)
+
+
+def test_what_is_promised_is_told(start: Start) -> None:
+    daemon = start("--deterministic")
+    assert re.search(r"^bytes\t\d+ tokens, deterministic$", inferd(daemon, "models").output, re.M)
+    status = inferd(daemon, "status").output
+    assert re.search(r"^bytes +ready, served for .*, deterministic$", status, re.M)
+    about = httpx.get(f"{daemon.url}/models/bytes").json()
+    assert about["engine"]["deterministic"] is True
+    assert "deterministic" in about["tags"]
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])

@@ -24,6 +24,7 @@ def check(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ) | environ)
 
 
+@pytest.mark.timeout(300)  # half a minute, where nothing else runs
 def test_a_rehearsal_runs_every_part_and_writes_nothing(tmp_path: Path) -> None:
     before = sorted(RESULTS.iterdir())
     done = check("--rehearse", OUT=str(tmp_path))
