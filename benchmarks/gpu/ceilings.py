@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -19,12 +20,13 @@ def seconds(call: Callable[[], object], device: torch.device, rounds: int = ROUN
 
 
 def _on_gpu(call: Callable[[], object]) -> float:
-    begin, end = torch.Event("cuda", enable_timing=True), torch.Event("cuda", enable_timing=True)
+    event: Any = torch.cuda.Event
+    begin, end = event(enable_timing=True), event(enable_timing=True)
     begin.record()
     call()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) / 1e3
+    return float(begin.elapsed_time(end)) / 1e3
 
 
 def _here(call: Callable[[], object]) -> float:

@@ -45,11 +45,12 @@ class Run:
     def tokens(self) -> int:
         return sum(turn.tokens for turn in self.turns)
 
-    def decoding(self, batch: int) -> tuple[float, int]:
+    def decoding(self, batch: int, most: int | None = None) -> tuple[float, int]:
         """(seconds, steps) of the turns in which all of `batch` sequences got a token, but the
-        first few. Raises ValueError where there are too few."""
+        first few; of `most` steps at most. Raises ValueError where there are too few."""
         full = [n for n, turn in enumerate(self.turns) if turn.tokens == batch]
         steady = full[min(SKIPPED, len(full) // 2) :]
+        steady = steady if most is None else steady[: most + 1]
         if len(steady) < 2 or steady[-1] - steady[0] != len(steady) - 1:
             raise ValueError(f"{len(full)} full turns of {len(self.turns)} are no window")
         return self.turns[steady[-1]].end - self.turns[steady[0]].end, len(steady) - 1

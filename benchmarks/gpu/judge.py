@@ -120,7 +120,7 @@ def _adapters(sizes: Sizes, figures: Figures, ceilings: Ceilings) -> Row:
 def _host(sizes: Sizes, found: Mapping[str, Any] | None) -> Row:
     share = None if found is None else found.get("host_share")
     return Row(
-        f"0.6B, batch of {sizes.crowd}: host's share of a step",
+        f"0.6B, {sizes.crowd} sequences at {sizes.crowd_context}: host's share of a step",
         "time in which the device does nothing",
         "0 %",
         "< 10 %",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 
 from benchmarks.gpu import engine
 from benchmarks.gpu.adapters import write_adapter
-from benchmarks.gpu.busy import device_seconds
+from benchmarks.gpu.busy import STEPS, device_seconds
 from benchmarks.gpu.model import make
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.shapes import Config, Sizes
@@ -68,12 +69,16 @@ def adapters(report: Report, model: Decoder, sizes: Sizes) -> None:
 
 
 def host_share(report: Report, model: Decoder, sizes: Sizes) -> None:
-    """A small model in a large batch: how much of a step the device has nothing to do."""
+    """A small model in a large batch: how much of a step the device has nothing to do, over the
+    same steps with the device's record and, for their time, without it."""
+    sizes = replace(sizes, context=sizes.crowd_context)
     with report.attempt("host"):
         core = _core(model, sizes, sizes.crowd)
-        found = _decoded(core, model, sizes, sizes.crowd)
-        found["device_s"] = device_seconds(core, model, sizes)
-        found["host_share"] = max(0.0, 1 - found["device_s"] / found["step_s"])
+        done = engine.decode(core, model, sizes, sizes.crowd)
+        seconds, steps = done.decoding(sizes.crowd, STEPS)
+        step_s, device_s = seconds / steps, device_seconds(core, model, sizes)
+        found = {"batch": sizes.crowd, "context": sizes.context, "step_s": step_s}
+        found |= {"device_s": device_s, "host_share": max(0.0, 1 - device_s / step_s)}
         report.figure("host", found)
         core.close()
         del core

@@ -52,7 +52,8 @@ class Sizes:
     Attributes:
         context: of prompts in the batches.
         output: tokens generated per sequence in a measurement.
-        crowd: sequences in the batch of the large model, and of the small one.
+        batch, crowd: sequences in the batch of the large model, and of the small one.
+        crowd_context: of the small one's prompts: short, so that its steps are.
         repeats: of a prefill.
         copy_bytes, matmul_side: of what the ceilings are measured with.
     """
@@ -64,6 +65,7 @@ class Sizes:
     output: int
     batch: int
     crowd: int
+    crowd_context: int
     prefill: int
     repeats: int
     adapters: int
@@ -80,6 +82,7 @@ FULL = Sizes(
     output=128,
     batch=64,
     crowd=256,
+    crowd_context=256,
     prefill=8192,
     repeats=5,
     adapters=16,
@@ -95,6 +98,7 @@ REHEARSAL = Sizes(
     output=3,
     batch=2,
     crowd=2,
+    crowd_context=4,
     prefill=8,
     repeats=1,
     adapters=2,

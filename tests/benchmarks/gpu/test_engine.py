@@ -16,6 +16,7 @@ def run(*tokens: int) -> Run:
 def test_decoding_is_what_all_take_part_in_but_its_beginning() -> None:
     done = run(0, 1, 2, *[3] * 10, 2, 1)
     assert done.decoding(3) == (5.0, 5)
+    assert done.decoding(3, 2) == (2.0, 2)
     assert done.tokens == 36
     assert done.seconds == 15.0
 
