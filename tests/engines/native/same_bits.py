@@ -23,7 +23,12 @@ OUTPUT = 9  # tokens generated per request
 
 
 def make(
-    model: Model, limit: int, *, grammars: Grammars | None = None, **changes: Any
+    model: Model,
+    limit: int,
+    *,
+    grammars: Grammars | None = None,
+    ahead: bool | None = None,
+    **changes: Any,
 ) -> NativeCore:
     """An engine with room for everything, but for the `changes`."""
     config = SchedulerConfig(
@@ -38,6 +43,7 @@ def make(
         model,
         replace(config, **changes),
         grammars=grammars,
+        ahead=ahead,
         capture=capture_for(model, enforce_eager=False),
     )
 

@@ -110,6 +110,11 @@ def test_preemption_changes_nothing(subject: Subject) -> None:
     assert sum(one.finish.preemptions for one in got.values()) > 0
 
 
+def test_one_step_ahead_changes_nothing(subject: Subject) -> None:
+    core = subject.core(ahead=True, max_batch_tokens=64)
+    assert differing(drive(core, subject.asked), subject.expected) == []
+
+
 def test_threads_change_nothing(subject: Subject) -> None:
     with threads(2):
         assert differing(drive(subject.core(), subject.asked), subject.expected) == []
