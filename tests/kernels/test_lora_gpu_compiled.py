@@ -13,6 +13,7 @@ from inferd_kernels.lora import (
     LoraPart,
     LoraSegments,
     LoraWeights,
+    gpu,
     lora,
     lora_embedding,
     warm,
@@ -60,6 +61,12 @@ def projections_in_fp16(rows: int) -> None:
 
 def projections_in_fp32(rows: int) -> None:
     layer(rows, QKV, dtype=torch.float32)
+
+
+def overlapping(rows: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "OVERLAP", True)
+        projections(rows)
 
 
 def logits(rows: int) -> None:
@@ -126,3 +133,17 @@ def test_registers_and_widths(
 def test_no_adapter_and_no_length_has_anything_compiled_anew(compiled: Compile) -> None:
     before = {kernel.ptx for kernel in compiled(warmed)}
     assert {kernel.ptx for kernel in compiled(served)} == before
+
+
+def test_overlapping_launches_wait_before_they_read_what_the_first_writes(
+    compiled: Compile,
+) -> None:
+    kernels = {kernel.name: kernel.ptx for kernel in compiled(overlapping, 64)}
+    assert kernels["shrink"].index("griddepcontrol.launch_dependents") < (
+        kernels["shrink"].index("ld.global")
+    )
+    before, _, behind = kernels["expand"].partition("griddepcontrol.wait")
+    assert "ld.global.v4" in before  # y
+    assert "mma.sync" in behind
+    assert "st.global" not in before
+    assert "griddepcontrol" not in kernels["order"]

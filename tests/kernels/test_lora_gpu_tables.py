@@ -223,3 +223,20 @@ def test_a_graph_made_with_empty_slots_serves_those_filled_later(gpu: torch.devi
         expected = torch.zeros(6, OUT, device=gpu)
         reference.lora(expected, x, module, rows_of(slots))
         torch.testing.assert_close(y.float(), expected, rtol=4e-3, atol=2e-2)
+
+
+@pytest.mark.skipif(
+    not NATIVE or torch.cuda.get_device_capability() < (9, 0), reason="launches overlap from Hopper"
+)
+def test_launches_that_overlap_change_no_bit(
+    gpu: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = LoraModule([adapter(20, 4096, (4096, 1024)) for _ in range(2)], max_rank=20)
+    x, y = torch.randn(40, 4096, device=gpu).half(), torch.zeros(40, 5120, device=gpu).half()
+    found = []
+    for overlap in (False, True):
+        monkeypatch.setattr(implementation, "OVERLAP", overlap)
+        found.append(y.clone())
+        for _ in range(20):
+            lora(found[-1], x, module, rows_of([0, 1] * 20))
+    assert torch.equal(*found)

@@ -47,6 +47,9 @@ MANY = Shape(32, False, 64, 64, 128, 8, 3, 4)
 """Prefill: a slot's factors serve many rows."""
 MANY_ROWS = 257
 TURNS = 4  # programs that share a slot's ranks, at most
+OVERLAP = False
+"""Whether `expand` begins beside `shrink` and waits there for its results: programmatic dependent
+launch, which GPUs have from Hopper on. Not measured; to be tried where adapters cost too much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSeg
         RANKS=ranks,
         BLOCK=block,
         PRECISION="ieee",
+        OVERLAP=OVERLAP,
         num_warps=shape.warps,
         num_stages=shape.stages,
     )
@@ -159,8 +163,10 @@ def _expand(
         RANKS=EXPAND_RANKS,
         COLUMNS=shape.columns,
         DTYPE=TYPES[table.b_dtype or dtype],
+        OVERLAP=OVERLAP,
         num_warps=shape.expand_warps,
         num_stages=1,
+        launch_pdl=OVERLAP,
     )
 
 

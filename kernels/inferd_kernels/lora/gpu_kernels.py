@@ -94,8 +94,11 @@ def shrink(
     RANKS: tl.constexpr,
     BLOCK: tl.constexpr,
     PRECISION: tl.constexpr,
+    OVERLAP: tl.constexpr,  # let `expand` begin: it waits for what it needs of this
 ):
     """Programs: tiles, groups of ranks that take turns, groups of pieces."""
+    if OVERLAP:
+        tl.extra.cuda.gdc_launch_dependents()
     tile = tl.program_id(0)
     slot = tl.load(tile_slots + tile)
     if slot >= 0:
@@ -172,6 +175,7 @@ def expand(
     RANKS: tl.constexpr,
     COLUMNS: tl.constexpr,
     DTYPE: tl.constexpr,  # of b
+    OVERLAP: tl.constexpr,  # `low` is there when what was launched before has ended
 ):
     """Programs: tiles, and columns of parts, which no two parts share."""
     tile = tl.program_id(0)
@@ -189,6 +193,8 @@ def expand(
             reached = ((local < span) & (columns < width))[None, :]
             place = y + own[:, None] * y_stride + columns[None, :]
             value = tl.load(place, inside & reached, 0.0)
+            if OVERLAP:
+                tl.extra.cuda.gdc_wait()
             delta = tl.zeros([TILE, COLUMNS], tl.float32)
             for start in range(0, rank, RANKS):
                 ranks = start + tl.arange(0, RANKS)
