@@ -3,8 +3,9 @@
 An output is one chain of additions over its inputs, from the first to the last, whatever the tile:
 each `tl.dot` adds to the accumulator that it is given. For 16-bit numbers the additions are the
 tensor cores', 16 inputs at a time: by `wgmma m64nNk16` on a Hopper GPU, where a tile has at least
-64 rows, by `mma m16n8k16` on older ones. So a row has the same bits in any tile, if those instructions
-compute each output alone, which their maker does not promise: tests on a GPU look whether they do.
+64 rows, by `mma m16n8k16` on older ones. So a row has the same bits in any tile, if those
+instructions compute each output alone, which their maker does not promise: tests on a GPU look
+whether they do.
 """
 
 from __future__ import annotations
