@@ -204,7 +204,7 @@ def cases(draw: st.DrawFn) -> tuple[Paged, dict[str, Any]]:
 
 @pytest.mark.usefixtures("finely_split")
 @settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

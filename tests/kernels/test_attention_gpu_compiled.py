@@ -30,19 +30,22 @@ def attend(
     cache = (batch * blocks, BLOCK, kv_heads, head_dim)
     fused = torch.empty(batch * rows, (heads + 2 * kv_heads) * head_dim, dtype=kind)
     prefer_invariant(invariant)
-    attention(
-        fused[:, : heads * head_dim].view(-1, heads, head_dim),
-        torch.empty(cache, dtype=kind),
-        torch.empty(cache, dtype=kind),
-        torch.empty(batch, blocks, dtype=torch.int32),
-        torch.empty(batch + 1, dtype=torch.int32),
-        torch.empty(batch, dtype=torch.int32),
-        max_seqlen_q=rows,
-        max_seqlen_k=context,
-        scale=head_dim**-0.5,
-        window=window,
-        softcap=softcap,
-    )
+    try:
+        attention(
+            fused[:, : heads * head_dim].view(-1, heads, head_dim),
+            torch.empty(cache, dtype=kind),
+            torch.empty(cache, dtype=kind),
+            torch.empty(batch, blocks, dtype=torch.int32),
+            torch.empty(batch + 1, dtype=torch.int32),
+            torch.empty(batch, dtype=torch.int32),
+            max_seqlen_q=rows,
+            max_seqlen_k=context,
+            scale=head_dim**-0.5,
+            window=window,
+            softcap=softcap,
+        )
+    finally:
+        prefer_invariant(False)
 
 
 def steps(invariant: bool, *sizes: int) -> None:
@@ -58,6 +61,7 @@ MODELS: dict[str, tuple[int, int, int, int, float]] = {
     "gemma": (16, 8, 256, 4096, 50.0),
 }
 """Query heads, KV heads, their size, window, softcap."""
+CASES = [*((name, 90) for name in MODELS), ("8b", 80)]
 
 
 def check(kernel: Compiled, together: int) -> None:
@@ -70,20 +74,18 @@ def check(kernel: Compiled, together: int) -> None:
     assert together * kernel.warps * 32 * kernel.registers <= 65536
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
-def test_decode(compiled: Compile, model: tuple[int, ...], capability: int) -> None:
-    decode, combine = compiled(attend, 64, 1, 8192, *model, capability=capability)
+@pytest.mark.parametrize(("name", "capability"), CASES)
+def test_decode(compiled: Compile, name: str, capability: int) -> None:
+    decode, combine = compiled(attend, 64, 1, 8192, *MODELS[name], capability=capability)
     assert (decode.name, combine.name) == ("decode", "combine")
     assert decode.spills == combine.spills == 0
     assert decode.has("mma.sync")
     check(decode, 3 if capability == 90 else 2)
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
-def test_prefill(compiled: Compile, model: tuple[int, ...], capability: int) -> None:
-    found = compiled(attend, 2, 8192, 8192, *model, capability=capability)
+@pytest.mark.parametrize(("name", "capability"), CASES)
+def test_prefill(compiled: Compile, name: str, capability: int) -> None:
+    found = compiled(attend, 2, 8192, 8192, *MODELS[name], capability=capability)
     prefill = {kernel.name: kernel for kernel in found}["prefill"]
     check(prefill, 1)
     assert prefill.widths("st.global").count(16) >= 8
@@ -92,7 +94,7 @@ def test_prefill(compiled: Compile, model: tuple[int, ...], capability: int) -> 
         assert prefill.spills <= 16, "around the loops, not in them"
     else:  # the older units want both factors in registers
         assert prefill.has("mma.sync")
-        assert prefill.spills < 1024
+        assert prefill.spills < 512
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
@@ -103,12 +105,11 @@ def test_a_few_rows_behind_a_long_prefix(compiled: Compile, capability: int) -> 
     assert unite.widths("ld.global").count(16) >= 4
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
-def test_invariant(compiled: Compile, model: tuple[int, ...], capability: int) -> None:
-    attention, join = compiled(attend, 64, 1, 8192, *model, True, capability=capability)
+@pytest.mark.parametrize(("name", "capability"), CASES)
+def test_invariant(compiled: Compile, name: str, capability: int) -> None:
+    attention, join = compiled(attend, 64, 1, 8192, *MODELS[name], True, capability=capability)
     assert (attention.name, join.name) == ("_attend", "_join")
-    check(attention, 2 if model[2] == 128 else 1)
+    check(attention, 2 if name != "gemma" else 1)
     assert attention.has("wgmma.mma_async" if capability == 90 else "mma.sync")
     assert attention.spills < (256 if capability == 90 else 512), "where spans are joined"
     assert join.spills == 0

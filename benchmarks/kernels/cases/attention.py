@@ -15,8 +15,12 @@ from inferd_kernels import layout
 from inferd_kernels.attention import attention
 
 TESTS = ("tests/kernels/test_attention.py", "tests/kernels/test_attention_cpu.py")
-GPU_TESTS = ("tests/kernels/test_attention_gpu.py",)
+GPU_TESTS = (
+    "tests/kernels/test_attention_gpu.py",
+    "tests/kernels/test_attention_gpu_invariant.py",
+)
 BLOCK = 16
+FEW = 32  # new rows behind a long prefix, as of a chat's next turn
 MAX_BYTES = 4 << 30  # of KV: what is larger is left out
 MAX_COPIED = 1 << 30  # likewise, where inputs take turns
 
@@ -32,7 +36,9 @@ def cases(place: Place) -> Iterator[Case]:
         yield _decode(place, place.few[1], place.contexts[1], dtype)
     for tokens in place.prompts:
         for dtype in place.dtypes:
-            yield _prefill(place, tokens, dtype)
+            yield _prefill(place, tokens, tokens, dtype)
+    longest = place.prompts[-1]
+    yield _prefill(place, min(FEW, longest // 2), longest, first)
 
 
 def _decode(place: Place, batch: int, context: int, dtype: torch.dtype) -> Case:
@@ -48,15 +54,16 @@ def _decode(place: Place, batch: int, context: int, dtype: torch.dtype) -> Case:
     )
 
 
-def _prefill(place: Place, tokens: int, dtype: torch.dtype) -> Case:
+def _prefill(place: Place, rows: int, context: int, dtype: torch.dtype) -> Case:
     """Operations are counted for the keys that a row sees, not for those it is masked from."""
     width = place.shape.heads * place.shape.head_dim
+    whole = rows == context  # as torch's operator takes causality to be
     return Case(
-        f"1 x {tokens} prefill {short(dtype)}",
-        _paged(place, 1, tokens, tokens, dtype),
-        bytes=_kv_bytes(place, tokens, dtype) + 2 * tokens * width * dtype.itemsize,
-        operations=2 * tokens * (tokens + 1) * width,
-        torch=_dense(place, 1, tokens, tokens, dtype),
+        f"1 x {rows}{'' if whole else f' of {context}'} prefill {short(dtype)}",
+        _paged(place, 1, rows, context, dtype),
+        bytes=_kv_bytes(place, context, dtype) + 2 * rows * width * dtype.itemsize,
+        operations=2 * rows * (2 * context - rows + 1) * width,
+        torch=_dense(place, 1, rows, context, dtype) if whole else None,
     )
 
 

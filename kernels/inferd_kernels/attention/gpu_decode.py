@@ -1,10 +1,10 @@
 """Attention of sequences with one new row each: split over the context, then combined.
 
 Every program takes one kv head and one span of one sequence's context; the query heads of that kv
-head are the rows of its products. All spans of a launch have the same length, a multiple of a tile,
-which every program works out from the contexts' total: few long ones are cut finely, many short
-ones not at all. So the grid depends only on what the host knows, one long context among short ones
-keeps the whole GPU busy, and there are never many programs with nothing to do.
+head are the rows of its products. How long spans may be, a multiple of a tile, every program works
+out from the contexts' total: few long ones are cut finely, many short ones not at all. So the grid
+depends only on what the host knows, one long context among short ones keeps the whole GPU busy, and
+there are never many programs with nothing to do.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ def _span(
     return tl.maximum(tl.cdiv(tl.cdiv(total, items), TOKENS) * TOKENS, SHORTEST)
 
 
+@triton.jit
+def _even(length, span, TOKENS: tl.constexpr):
+    """How many positions each program of a sequence takes, all about as many, at most `span`."""
+    return tl.cdiv(tl.cdiv(length, tl.cdiv(length, span)), TOKENS) * TOKENS
+
+
 @triton.jit(do_not_specialize=VARIES, do_not_specialize_on_alignment=("tables", "starts", "lens"))
 def decode(
     q,
@@ -114,8 +120,11 @@ def decode(
     row = tl.cast(tl.load(starts + b) if MIXED else b, tl.int64)
     end = tl.load(lens + b)
     length = tl.minimum(end, window) if WINDOWED else end
+    span = _even(length, span, TOKENS)
     begin = end - length + (item - before) * span
     stop = tl.minimum(begin + span, end)
+    if begin >= end:
+        return
 
     heads = tl.arange(0, ROWS)
     dims = tl.arange(0, DIMS)
@@ -199,7 +208,7 @@ def combine(
             _lengths(starts, lens, first, count, window, SEQUENCES, MIXED, WINDOWED), span
         )
         begin += tl.sum(tl.where(first + tl.arange(0, SEQUENCES) < b, spans, 0))
-    stop = begin + tl.cdiv(length, span)
+    stop = begin + tl.cdiv(length, _even(length, span, TOKENS))
 
     dims = tl.arange(0, DIMS)
     top = float("-inf")
