@@ -270,12 +270,12 @@ def test_a_token_that_only_the_device_knows_has_no_logprob_outside_the_vocabular
 
 
 def test_logits_may_be_part_of_a_wider_tensor(gpu: torch.device) -> None:
-    wide = logits_of(8, 4, 900).to(gpu)
-    wishes: list[Wish] = [(Draw(seed=n, top_p=0.9), Want(4), None) for n in range(4)]
+    wide = logits_of(8, 2, 900).to(gpu)
+    wishes: list[Wish] = [(Draw(seed=n, top_p=0.9), Want(4), None) for n in range(2)]
     part = wide[:, 3:700]
     assert same(run("gpu", part, wishes), run("gpu", part.contiguous(), wishes))
-    lines = wide[0, :400].expand(3, -1)
-    assert same(run("gpu", lines, wishes[:3]), run("gpu", lines.contiguous(), wishes[:3]))
+    lines = wide[0, :400].expand(2, -1)
+    assert same(run("gpu", lines, wishes), run("gpu", lines.contiguous(), wishes))
     turned = score(wide.T[:5], torch.zeros(5, dtype=torch.int64, device=gpu), 2)
     straight = score(wide.T[:5].contiguous(), torch.zeros(5, dtype=torch.int64, device=gpu), 2)
     assert torch.equal(turned.top_logprobs, straight.top_logprobs)

@@ -15,6 +15,7 @@ from inferd_kernels.sampling.gpu_kernels import (
     CHUNK,
     INF,
     SLOT,
+    chunks_of,
     exp_of,
     line_of,
     logits_of,
@@ -162,8 +163,8 @@ def collect(
         shift = tl.load(about + _SHIFT)
         low = tl.load(about + _LOW) + (number << shift)
         high = low + ((1 << shift) - 1)
-    line_at = tl.where(slot < 0, row, count + slot).to(tl.int64)
-    best = tl.div_rn(tl.load(largest + line_at * chunks + chunk) - peak, temperature)
+    best = tl.load(largest + chunks_of(count, row, slot, chunks) + chunk)
+    best = tl.div_rn(best - peak, temperature)
     if (_magnitude(best) > most) | (exp_of(best).to(tl.int32, bitcast=True) < low):
         return
     ids = chunk * CHUNK + tl.arange(0, CHUNK)
@@ -320,8 +321,8 @@ def race(
         border = tl.maximum(tl.load(likelihoods + search), 1)
     temperature = real(about + _TEMPERATURE)
     out = place.to(tl.int64) * chunks + chunk
-    line_at = tl.where(slot < 0, row, count + slot).to(tl.int64)
-    best = tl.div_rn(tl.load(largest + line_at * chunks + chunk) - peak, temperature)
+    best = tl.load(largest + chunks_of(count, row, slot, chunks) + chunk)
+    best = tl.div_rn(best - peak, temperature)
     time = tl.full((), INF, tl.float64)
     token = tl.full((), 0, tl.int32)
     if (best >= least) & (exp_of(best).to(tl.int32, bitcast=True) >= border):

@@ -56,11 +56,16 @@ def logits_of(logits, adjusted, row, slot, stride, line):
 
 
 @triton.jit
+def chunks_of(count, row, slot, chunks):
+    """Where the chunks of such a row begin, among those of all rows and of all adjusted ones."""
+    return tl.where(slot < 0, row, count + slot).to(tl.int64) * chunks
+
+
+@triton.jit
 def peak_of(largest, count, row, slot, chunks, CHUNKS: tl.constexpr):
     """Of such a row, the largest logit; infinite where the row is not healthy."""
-    line = tl.where(slot < 0, row, count + slot).to(tl.int64)
     c = tl.arange(0, CHUNKS)
-    return tl.max(tl.load(largest + line * chunks + c, c < chunks, -INF), 0)
+    return tl.max(tl.load(largest + chunks_of(count, row, slot, chunks) + c, c < chunks, -INF), 0)
 
 
 @triton.jit
@@ -172,7 +177,7 @@ def finish(
     slot = tl.load(line + SLOT)
     raw = peak_of(largest, count, row, -1, chunks, CHUNKS)
     c = tl.arange(0, CHUNKS)
-    source = tl.where(slot < 0, row, count + slot).to(tl.int64) * chunks
+    source = chunks_of(count, row, slot, chunks)
     peak, first = tl.max(tl.load(largest + source + c, c < chunks, -INF), 0, return_indices=True)
     state = tl.where(tl.abs(peak) < INF, _HEALTHY, _NOTHING_LEFT)
     state = tl.where(tl.abs(raw) < INF, state, _NOT_FINITE)
