@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from inferd.engines.native.promise import NOT_KEPT
 from inferd.errors import StartError
 from inferd_kernels.attention import ATTENTION
@@ -33,7 +31,6 @@ def prefer(wanted: bool, device_type: str) -> None:
     prefer_invariant(wanted)
     if not wanted or device_type != "cuda":
         return
-    torch.backends.cuda.matmul.allow_tf32 = False
     if missing := variant(device_type):
         raise StartError(
             "unsupported",

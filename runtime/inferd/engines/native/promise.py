@@ -5,6 +5,8 @@ is cut, whatever the prefix cache holds, and whether it is preempted: with the s
 and kernels on the same kind of device, and with a seed where it samples. Every operation must then
 compute a row from that row alone, adding in one order.
 
+There is no such mode for one request: kernels are shared with its neighbours.
+
 On a CPU the compiled kernels always do, so the mode changes nothing there: it is a promise, checked
 at the start. On a GPU it prefers implementations that are invariant to others that are faster.
 """
