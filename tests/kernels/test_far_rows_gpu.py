@@ -20,7 +20,10 @@ from inferd_kernels.rope.reference import rope
 
 WIDTH = 16
 FAR = (1 << 31) + 32  # elements between two rows
-TOLERANCE = {"rtol": 2e-3, "atol": 2e-3}
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
 
 
 @pytest.fixture
@@ -35,15 +38,15 @@ def rows(gpu: torch.device) -> torch.Tensor:
 def test_norms(rows: torch.Tensor) -> None:
     weight, near = torch.rand(WIDTH, device=rows.device), rows.clone()
     expected = reference.rmsnorm(near, weight, 1e-6)
-    torch.testing.assert_close(rmsnorm(rows, weight, 1e-6), expected, **TOLERANCE)
+    close(rmsnorm(rows, weight, 1e-6), expected)
     found = add_rmsnorm(near.clone(), rows, weight, 1e-6)
-    torch.testing.assert_close(found, expected, **TOLERANCE)
+    close(found, expected)
     assert torch.equal(rows, near + near)
 
 
 def test_the_rest(rows: torch.Tensor) -> None:
     near = rows.clone()
-    torch.testing.assert_close(gated(rows, "silu"), gated_reference(near, "silu"), **TOLERANCE)
+    close(gated(rows, "silu"), gated_reference(near, "silu"))
     ids = torch.tensor([1, 0, 1], device=rows.device)
     assert torch.equal(embedding(ids, rows), near[ids])
     add(rows, near)
@@ -61,18 +64,18 @@ def test_queries_keys_values_and_the_cache(gpu: torch.device, rows: torch.Tensor
     size = WIDTH // 4  # of two heads of queries, one of keys, one of values
     heads = rows.view(2, 4, size)
     q, k, v = torch.split(heads.clone(), [2, 1, 1], 1)
-    cos, sin = (torch.rand(3, size // 2, device=gpu) for _ in range(2))
+    cos, sin = torch.rand(2, 3, size // 2, device=gpu)
     positions = torch.tensor([2, 0], device=gpu)
     blocks = FAR // (16 * size)
-    cache = layout.allocate(blocks, 16, 1, size, dtype=torch.float16, device=gpu)
+    keys, values = layout.allocate(blocks, 16, 1, size, dtype=torch.float16, device=gpu)
     slots = torch.tensor([16 * blocks - 1, 3], device=gpu)
-    where = torch.split(heads, [2, 1, 1], 1)
-    rope_kv_write(*where, positions, cos, sin, *cache, slots)
+    far_q, far_k, far_v = torch.split(heads, [2, 1, 1], 1)
+    rope_kv_write(far_q, far_k, far_v, positions, cos, sin, keys, values, slots)
     rope(q, k, positions, cos, sin)
-    for found, expected in zip(where, (q, k, v), strict=True):
-        torch.testing.assert_close(found, expected, **TOLERANCE)
-    for kept, expected in zip(cache, where[1:], strict=True):
+    for found, expected in ((far_q, q), (far_k, k), (far_v, v)):
+        close(found, expected)
+    for kept, expected in ((keys, far_k), (values, far_v)):
         assert torch.equal(layout.flat(kept)[slots], expected)
         layout.flat(kept)[slots] = 0
-    kv_write(*where[1:], *cache, slots)
-    assert torch.equal(layout.flat(cache[1])[slots], where[2])
+    kv_write(far_k, far_v, keys, values, slots)
+    assert torch.equal(layout.flat(values)[slots], far_v)
