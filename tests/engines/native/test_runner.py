@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from inferd.engines.native.batching import Batcher, allocate_kv
+from inferd.engines.native.device_batching import SCRATCH_BLOCKS, DeviceBatcher
 from inferd.engines.native.runner import Runner
 from inferd.engines.native.scoring import score_prompt
 from inferd.engines.native.sequences import Sequence
 from inferd.messages import Sampling, Submit
-from inferd_scheduler import Step, Work
-from tests.engines.native.hash_model import HashModel, logits_after, state
+from inferd_scheduler import UNKNOWN, Step, Work
+from tests.engines.native.hash_model import HashModel, greedy, logits_after, state
 
 
 def batcher(model: HashModel | None = None) -> Batcher:
@@ -172,3 +173,29 @@ def test_raw_and_processed_requests_share_a_batch() -> None:
     assert raw[0][1] == pytest.approx(float(logits.log_softmax(-1)[best]), abs=1e-5)
     cold = (logits / 0.25).log_softmax(-1)
     assert processed[0][1] == pytest.approx(float(cold[best]), abs=1e-5)
+
+
+def test_two_steps_in_flight_come_to_what_two_steps_in_turn_do() -> None:
+    model = HashModel()
+    cache = allocate_kv(model.kv_specs, 12 + SCRATCH_BLOCKS, 4, model.dtype, model.device)
+    device_batcher = DeviceBatcher(cache, 4, 3, max_blocks=5, max_batch_tokens=16)
+    runner = Runner(model, device_batcher)
+    runner.sequences["a"] = Sequence(Submit("a", (1, 2, 3), 9, Sampling(temperature=0.0)))
+    first = runner.begin(step(1, Work("a", 0, 0, (1, 2, 3), (7, 2), True, True)))
+    runner.sample(first)
+    second = runner.begin(step(2, Work("a", 0, 3, (UNKNOWN,), (), True, False)))
+    third = step(3, Work("a", 0, 4, (UNKNOWN,), (), True, False))
+    with pytest.raises(AssertionError, match="two steps"):
+        runner.begin(third)
+    for too_soon in (runner.sample, runner.finish):
+        with pytest.raises(AssertionError, match="the step before"):
+            too_soon(second)
+    tokens = [runner.finish(first).tokens["a"]]
+    with pytest.raises(AssertionError, match="not sampled"):
+        runner.finish(second)
+    runner.sample(second)
+    last = runner.begin(third)
+    tokens.append(runner.finish(second).tokens["a"])
+    runner.sample(last)
+    tokens.append(runner.finish(last).tokens["a"])
+    assert tokens == greedy([1, 2, 3], 3)
