@@ -105,7 +105,7 @@ def _run_all(
 
 def _tell(outcomes: dict[str, Outcome], *, rehearse: bool, whole: bool) -> int:
     """Print the table; write the results unless this was a rehearsal, or not the whole."""
-    from benchmarks.gpu.judge import H200, Ceilings, rows
+    from benchmarks.gpu.judge import H200, Ceilings, notes, rows
     from benchmarks.gpu.shapes import FULL, REHEARSAL
 
     figures = {name: outcome.figures for name, outcome in outcomes.items()}
@@ -114,6 +114,7 @@ def _tell(outcomes: dict[str, Outcome], *, rehearse: bool, whole: bool) -> int:
     record: dict[str, Any] = {
         "ceilings": found,
         "targets": [row.figures() for row in judged],
+        "notes": notes(figures),
         "parts": {
             name: {"status": each.status, "seconds": round(each.seconds, 1)}
             for name, each in outcomes.items()
@@ -130,6 +131,7 @@ def _tell(outcomes: dict[str, Outcome], *, rehearse: bool, whole: bool) -> int:
         mark = "rehearsed" if rehearse else mark
         share = "" if row.share is None else f"{row.share:.3f}"
         print(f"{row.name:62} {row.measured or '-':>18} {share:>7}  {row.target:26} {mark}")
+    print(*record["notes"], sep="\n")
     for name, each in outcomes.items():
         why = "; ".join(each.failures.values())[:150]
         print(f"{name:14} {each.status:8} {each.seconds:6.1f} s  {why}")

@@ -13,6 +13,10 @@ Figures = Mapping[str, Mapping[str, Any]]
 """Part → figure's name → what it found."""
 
 
+KINDS = ("cublas", "skinny", "invariant")
+"""Of a matrix product: torch's, ours for few rows, ours whose rows know no neighbours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ceilings:
     """Of one GPU, per second: bytes read and written, additions and multiplications."""
@@ -64,6 +68,20 @@ def rows(sizes: Sizes, figures: Figures, ceilings: Ceilings) -> list[Row]:
         _theirs(sizes, figures),
         *(_deterministic(name, figures) for name in ("decode_1", "decode_batch", "prefill")),
     ]
+
+
+def notes(figures: Figures) -> list[str]:
+    """What was measured without a target: graphs, and our products beside cuBLAS's."""
+    found = []
+    for name, label in _LABELS.items():
+        graphs, eager = _of(figures, "llama", name), _of(figures, "eager", name)
+        if graphs is not None and eager is not None:
+            ratio = eager["step_s"] / graphs["step_s"]
+            found.append(f"{label}: graphs make a step {ratio:.2f} × as fast")
+    for name, each in figures.get("linears", {}).items():
+        beside = (f"{kind} {each[f'{kind}_us']}" for kind in KINDS if f"{kind}_us" in each)
+        found.append(f"{name.replace('_', ' ')} rows, microseconds: {', '.join(beside)}")
+    return found
 
 
 def _of(figures: Figures, part: str, name: str) -> Mapping[str, Any] | None:

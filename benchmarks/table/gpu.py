@@ -18,8 +18,8 @@ def gpu_table(record: dict[str, Any] | None) -> str:
         targets = record["targets"]
     lines = [_caption(record), "", _row(HEADER), "|---" * len(HEADER) + "|"]
     lines += [_target(each) for each in targets]
-    if record and record["failures"]:
-        lines += ["", *_failures(record["failures"])]
+    if record and (record["notes"] or record["failures"]):
+        lines += ["", *(f"- {note}" for note in record["notes"]), *_failures(record["failures"])]
     return "\n".join(lines)
 
 

@@ -1,11 +1,13 @@
 """Prints the table of logprob differences against transformers; exits 1 if one is too large.
 
-    python -m benchmarks.verify_numbers [--save] [CASE…]
+    python -m benchmarks.verify_numbers [--device DEVICE] [--save] [CASE…]
 
-`--save` writes the table to benchmarks/results/verify_numbers.json as well.
+`--save` writes the table to benchmarks/results/verify_numbers.json as well, of a GPU to
+verify_numbers_cuda.json.
 
-Every figure is the largest |Δ logprob| over prompt and output tokens, chosen and top 3, float32
-on the CPU. `greedy` says whether 32 greedy sequences come out the same alone and as one batch.
+Every figure is the largest |Δ logprob| over prompt and output tokens, chosen and top 3, float32,
+both on the same device. `greedy` says whether 32 greedy sequences come out the same alone and as
+one batch.
 Lines `bfloat16`: mean |Δ logprob| from float32 on the same weights, ours and transformers'.
 Rows `+8 adapters`: 32 sequences over eight adapters and the bare model, against peft; `chunked` and
 `preempted` have fewer slots than adapters.
@@ -86,6 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="these models alone")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/…json too")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda:N")
     options = parser.parse_args()
     silence: Any = logging
     silence.set_verbosity_error()
@@ -97,32 +100,35 @@ def main() -> int:
     for cases, build in KINDS:
         for case in cases:
             if not options.cases or case in options.cases:
-                rows.append(measure(case, build))
+                rows.append(measure(case, build, options.device))
                 print(rows[-1], flush=True)
     chosen = [case for case in narrow.CASES if not options.cases or case in options.cases]
-    distances = {case: measure_narrow(case) for case in chosen}
+    distances = {case: measure_narrow(case, options.device) for case in chosen}
     good = all(row.good for row in rows) and all(one.good for one in distances.values())
     print("all within tolerance" if good else "FAILED: see the marked figures")
     if options.save:
         table = {"tolerance": TOLERANCE, "good": good, "rows": [row.figures() for row in rows]}
         table["bfloat16"] = {case: asdict(one) for case, one in distances.items()}
-        print("written to", save("verify_numbers", table, CODE))
+        name = "verify_numbers" + ("" if options.device.type == "cpu" else "_cuda")
+        print("written to", save(name, table, CODE))
     return 0 if good else 1
 
 
-def measure(case: str, build: Callable[[str, Path], Subject]) -> Row:
+def measure(
+    case: str, build: Callable[[str, Path, torch.device], Subject], device: torch.device
+) -> Row:
     """All trials of one model."""
     with tempfile.TemporaryDirectory() as folder:
-        subject = build(case, Path(folder))
+        subject = build(case, Path(folder), device)
         trials = {name: trial(subject) for name, trial in TRIALS.items()}
         name = f"{case} +{len(subject.adapters)} adapters" if subject.adapters else case
         return Row(name, subject.model.runner, trials, greedy_is_the_same(subject))
 
 
-def measure_narrow(case: str) -> narrow.Distances:
+def measure_narrow(case: str, device: torch.device) -> narrow.Distances:
     """A case in bfloat16."""
     with tempfile.TemporaryDirectory() as folder:
-        found = narrow.distances(case, Path(folder))
+        found = narrow.distances(case, Path(folder), device)
     mark = "" if found.good else " !"
     print(f"{case:30}{'bfloat16':14}{found.ours:.1e} (transformers {found.theirs:.1e}){mark}")
     return found

@@ -43,12 +43,12 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device, limit: int) -> 
     )
 
 
-def fallback(case: str, folder: Path) -> Subject:
+def fallback(case: str, folder: Path, device: torch.device = CPU) -> Subject:
     """A case of `tiny_fallback` (or of `tiny`) on transformers' modelling code."""
     home = tiny_fallback if case in tiny_fallback.CASES else tiny
     home.write_checkpoint(case, folder)
-    model = load_fallback(folder, dtype=None, device=CPU, on_progress=lambda progress: None)
-    return Subject(model, tiny.reference(folder), LIMIT)
+    model = load_fallback(folder, dtype=None, device=device, on_progress=lambda progress: None)
+    return Subject(model, tiny.reference(folder).to(device), LIMIT)
 
 
 def adapted(case: str, folder: Path, device: torch.device = CPU) -> Subject:

@@ -114,12 +114,14 @@ def test_a_gpus_figures_are_drawn() -> None:
         "versions": {"torch": "2.11", "triton": "3.6"},
         "ceilings": {"bytes_per_s": 4.2e12, "flop_per_s": 790e12},
         "targets": [row | {"measured": "8 tokens/s", "share": 0.89, "met": True}],
+        "notes": ["graphs help"],
         "failures": {"numbers": {"llama": "ArithmeticError: far\nmore"}},
     }
     text = gpu_table(record)
     assert "one A GPU (CUDA 13.0, torch 2.11, Triton 3.6); commit abc, 2026-01-02" in text
     assert "copied 4.20 TB/s" in text
     assert "| decode | 1 GB | 9 | ≥ 85 % of the limit | 8 tokens/s (89%) | met |" in text
+    assert "\n\n- graphs help\n- numbers" in text
     assert text.endswith("- numbers, llama: failed: ArithmeticError: far")
 
 

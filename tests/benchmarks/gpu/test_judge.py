@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import counting
-from benchmarks.gpu.judge import H200, Row, rows
+from benchmarks.gpu.judge import H200, Row, notes, rows
 from benchmarks.gpu.shapes import FULL, LLAMA_8B
 
 STEP_S = counting.decode_bytes(LLAMA_8B, 64, 1088) / H200.bytes_per_s
@@ -56,6 +56,19 @@ def test_modes_are_compared_with_the_usual_one() -> None:
     assert found["8B, deterministic mode: decode, batch"].met is None
     assert found["8B, deterministic mode: prefill"].met is True
     assert found["8B, deterministic mode: prefill"].measured == "+14.0%"
+
+
+def test_what_has_no_target_is_noted() -> None:
+    linear = {"rows": 4, "bytes": 9, "cublas_us": 5.0, "invariant_us": 7.0, "skinny_us": 4.5}
+    figures = {
+        "llama": {"decode_1": {"step_s": 2.0}, "prefill": {"seconds": 1.0}},
+        "eager": {"decode_1": {"step_s": 3.0}},
+        "linears": {"linear_down_4": linear},
+    }
+    assert notes(figures) == [
+        "decode, 1 sequence: graphs make a step 1.50 × as fast",
+        "linear down 4 rows, microseconds: cublas 5.0, skinny 4.5, invariant 7.0",
+    ]
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
