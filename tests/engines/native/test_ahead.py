@@ -15,11 +15,13 @@ from msgspec.structs import replace
 
 from benchmarks.verify_numbers.drive import Transcript, drive, record
 from inferd.engines.native import runner as runner_module
+from inferd.engines.native.constraint import Masks
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.grammars import Grammars
 from inferd.engines.native.model import Batch
 from inferd.messages import Event, Fail, Finish, Sampling, Submit, Tokens
 from inferd_kernels.sampling import Choice, PendingChoice, Row
+from inferd_kernels.sampling import choose_later as kernels_choose_later
 from inferd_scheduler import SchedulerConfig
 from tests.engines.native.hash_model import POISON, RAISE, SOUR, HashModel, greedy
 from tests.engines.native.spelling import END, VOCABULARY, lark_of
@@ -73,7 +75,7 @@ def test_the_next_forward_pass_is_launched_before_the_tokens_are_known(
 ) -> None:
     """And each choice is launched when the tokens before it are known."""
     told: list[str] = []
-    choose = runner_module.choose_later
+    choose = kernels_choose_later
 
     def choose_later(logits: torch.Tensor, rows: list[Row]) -> PendingChoice:
         told.append("sample")
@@ -221,8 +223,8 @@ def play(
 )
 def test_chunks_preemption_and_prefixes_change_nothing(changes: dict[str, Any]) -> None:
     asked = [
-        submit(str(n), [5, 6, 7, 8] * (n % 3) + [n + 1] * (3 + 7 * (n % 4)), 20, sampling=sampling)
-        for n, sampling in enumerate([GREEDY, HOT] * 4)
+        submit(str(n), [5, 6, 7, 8] * (n % 3) + [n + 1] * (3 + 7 * (n % 4)), 20, sampling=sampled)
+        for n, sampled in enumerate([GREEDY, HOT] * 4)
     ]
     plain, ahead = make(ahead=False, **changes), make(**changes)
     expected, got = drive(plain, asked), drive(ahead, asked)
@@ -344,13 +346,13 @@ def test_sleep_waits_for_the_step_in_flight() -> None:
     core = make()
     stop = replace(GREEDY, stop_token_ids=(expected[2],))
     core.submit(submit("a", [1, 2, 3], 9, sampling=stop))
-    events = []
+    events: list[Event] = []
     while not any(isinstance(event, Finish) for event in events):
         events += core.step()
-    assert core.busy  # a step with nobody in it
+    was_busy = core.busy  # a step with nobody in it
     core.check()
     core.sleep()
-    assert not core.busy
+    assert (was_busy, core.busy) == (True, False)
     core.check()
     core.wake()
     assert drive(core, [submit("b", [1, 2, 3])])["b"].tokens == greedy([1, 2, 3], 6)
@@ -374,13 +376,13 @@ def test_the_mask_of_the_next_step_is_begun_when_a_step_is_finished(
 ) -> None:
     """Not when it is needed, and not for an answer that is over."""
     begun: list[int] = []
-    begin = runner_module.Masks.begin
+    begin = Masks.begin
 
     def counted(self: Any, constraints: Any) -> None:
         begun.append(len(constraints))
         begin(self, constraints)
 
-    monkeypatch.setattr(runner_module.Masks, "begin", counted)
+    monkeypatch.setattr(Masks, "begin", counted)
     core = make()
     sampling = replace(GREEDY, stop_token_ids=(END,))
     core.submit(submit("a", [1], 20, grammar='start: "ab"', sampling=sampling))
