@@ -13,6 +13,8 @@ from benchmarks.gpu.engine import random_tokens
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.shapes import Sizes
 
+RUNS = 2  # of which the faster one counts; where time lacks for the second, the first
+
 
 def measure(report: Report, sizes: Sizes, device: torch.device) -> None:
     """The batch from its first to its last token, as `decode_batch` has it: tokens per second.
@@ -26,8 +28,11 @@ def measure(report: Report, sizes: Sizes, device: torch.device) -> None:
         silence: Any = logging
         silence.set_verbosity_error()
         model = _model(sizes, device)
-        _run(model, sizes, 4)
-        report.figure("theirs", _run(model, sizes, sizes.output))
+        best: dict[str, Any] = {}
+        for _ in range(RUNS):
+            found = _run(model, sizes, sizes.output)
+            best = max(best, found, key=lambda each: each.get("served_tokens_per_s", 0.0))
+            report.figure("theirs", best)
 
 
 def _run(model: Any, sizes: Sizes, output: int) -> dict[str, Any]:
