@@ -139,12 +139,12 @@ def test_adapters_in_recorded_steps(tmp_path: Path) -> None:
 def test_recorded_steps_change_no_bit_where_none_may_change(tmp_path: Path) -> None:
     """In deterministic mode: neither padding nor the bound of a recording makes a difference."""
     model = load(write("dense", tmp_path), DEVICE)
-    asked = [ask("alone", (5, 6, 7), 4, logprobs=1)]
+    asked = [ask("alone", (5, 6, 7), 3, logprobs=1)]
     prefer_invariant(True)
     try:
         with only("gpu"):
             eager = drive(NativeCore(model, CONFIG, ahead=True), asked)["alone"]
-        again, other = ask("again", (5, 6, 7), 4, logprobs=1), ask("other", (9,), 3)
+        again, other = ask("again", (5, 6, 7), 3, logprobs=1), ask("other", (9,), 3)
         found, capture = replayed(model, asked, [other, again], {})
     finally:
         prefer_invariant(False)
