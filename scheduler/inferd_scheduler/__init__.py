@@ -7,6 +7,15 @@ The manner is h11's: methods take what happened (and the time), and return what 
         for event in scheduler.commit(step, engine.run(step), now):
             ...
 
+One step ahead. An engine whose device need not wait for the host plans the next step while one is
+in flight, and commits in order; what is not known by then is `UNKNOWN`:
+
+    step = scheduler.plan(now)
+    while step is not None:
+        following = scheduler.plan(now)
+        events = scheduler.commit(step, engine.run(step), now)
+        step = following or scheduler.plan(now)
+
 Adapters. A request for an adapter runs only while the adapter is in one of `max_adapters` slots.
 Its running requests pin it there; what nobody pins stays until its slot is needed, least recently
 used first. Who finds all slots pinned is passed over: others, the bare model's among them, come in

@@ -23,7 +23,6 @@ from inferd_scheduler.step import UNKNOWN, Step, Work
 make = tuple.__new__
 """Skips the Python-level constructor of a NamedTuple: a third faster, and made per token."""
 
-
 _LATER = (UNKNOWN,)
 
 
