@@ -5,7 +5,7 @@
 The cost model is that of an 8B model in bf16 on one accelerator of H100's class, in round numbers
 (5 ms to read the weights, 25 µs per token computed, 2 ms to copy an adapter to its slot, 1 ms of
 the host per step); it is an assumption, not a measurement. `ahead` cases plan a step while the one
-before is in flight; what that costs is told as a ratio of CPU time per step.
+before is in flight; what that costs is told as a ratio of CPU time per sequence and step.
 """
 
 from __future__ import annotations
@@ -108,10 +108,12 @@ def simulate(
 
 
 def ahead_ratios(results: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """CPU time per step of those that plan ahead, over that of the same that do not."""
-    per_step = {name: figures["cpu_s"] / figures["steps"] for name, figures in results.items()}
-    plain = [name for name in results if name + AHEAD in results]
-    return {name: per_step[name + AHEAD] / per_step[name] for name in plain}
+    """CPU time per sequence and step of those that plan ahead, over that of those that do not (who
+    have more sequences in a step, since their steps take longer)."""
+    cost = {
+        name: each["cpu_s"] / each["steps"] / each["mean_batch"] for name, each in results.items()
+    }
+    return {name: cost[name + AHEAD] / cost[name] for name in cost if name + AHEAD in cost}
 
 
 def show(name: str, figures: dict[str, Any]) -> None:
@@ -141,7 +143,7 @@ def main() -> None:
     print(f"{total} steps in {cpu_s:.1f} s of CPU time: {cpu_s / total * 1e6:.0f} µs per step")
     ratios = ahead_ratios(results)
     for name, ratio in ratios.items():
-        print(f"CPU time per step, ahead over not: {ratio:.2f} ({name})")
+        print(f"CPU time per sequence and step, ahead over not: {ratio:.2f} ({name})")
     record = {"cost": asdict(COST), "steps": total, "cpu_s": cpu_s, "cases": results}
     record["ahead_cpu_ratio"] = ratios
     print("written to", save("scheduler_simulation", record, CODE))
