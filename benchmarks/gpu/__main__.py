@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from benchmarks.gpu.judge import H200, Ceilings, notes, rows
 from benchmarks.gpu.running import (
     BUDGET_S,
     LEAST_S,
@@ -24,6 +25,7 @@ from benchmarks.gpu.running import (
     Outcome,
     run,
 )
+from benchmarks.gpu.shapes import FULL, REHEARSAL
 from benchmarks.gpu.wheels import Missing, fetch, install
 
 CODE = ("kernels", "scheduler", "runtime/inferd/engines", "benchmarks/gpu")
@@ -105,37 +107,36 @@ def _run_all(
 
 def _tell(outcomes: dict[str, Outcome], *, rehearse: bool, whole: bool) -> int:
     """Print the table; write the results unless this was a rehearsal, or not the whole."""
-    from benchmarks.gpu.judge import H200, Ceilings, notes, rows
-    from benchmarks.gpu.shapes import FULL, REHEARSAL
-
     figures = {name: outcome.figures for name, outcome in outcomes.items()}
     found = figures.get("ceilings", {}).get("ceilings")
     judged = rows(REHEARSAL if rehearse else FULL, figures, Ceilings(**found) if found else H200)
-    record: dict[str, Any] = {
-        "ceilings": found,
-        "targets": [row.figures() for row in judged],
-        "notes": notes(figures),
-        "parts": {
-            name: {"status": each.status, "seconds": round(each.seconds, 1)}
-            for name, each in outcomes.items()
-        },
-        "failures": {name: each.failures for name, each in outcomes.items() if each.failures},
-        "figures": figures,
-    }
     if not rehearse:
-        record |= {"versions": _versions(), "gpu": _gpu()}
-        _write(record, whole=whole)
+        record = {"versions": _versions(), "gpu": _gpu(), "ceilings": found}
+        record |= {"targets": [row.figures() for row in judged], "notes": notes(figures)}
+        _write(record | _parts(outcomes), whole=whole)
     print()
     for row in judged:
         mark = {True: "met", False: "MISSED", None: "not measured"}[row.met]
         mark = "rehearsed" if rehearse else mark
         share = "" if row.share is None else f"{row.share:.3f}"
         print(f"{row.name:62} {row.measured or '-':>18} {share:>7}  {row.target:26} {mark}")
-    print(*record["notes"], sep="\n")
+    print(*notes(figures), sep="\n")
     for name, each in outcomes.items():
         why = "; ".join(each.failures.values())[:150]
         print(f"{name:14} {each.status:8} {each.seconds:6.1f} s  {why}")
     return 1 if any(each.status != "ok" for each in outcomes.values()) else 0
+
+
+def _parts(outcomes: dict[str, Outcome]) -> dict[str, Any]:
+    """What became of each, and all that it found."""
+    return {
+        "parts": {
+            name: {"status": each.status, "seconds": round(each.seconds, 1)}
+            for name, each in outcomes.items()
+        },
+        "failures": {name: each.failures for name, each in outcomes.items() if each.failures},
+        "figures": {name: each.figures for name, each in outcomes.items()},
+    }
 
 
 def _write(record: dict[str, Any], *, whole: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -170,18 +170,19 @@ _LABELS = {"decode_1": "decode, 1 sequence", "decode_batch": "decode, batch", "p
 
 
 def _deterministic(name: str, figures: Figures) -> Row:
-    usual, kept = _of(figures, "llama", name), _of(figures, "deterministic", name)
-    time: Callable[[Mapping[str, Any] | None], float | None] = lambda found: (  # noqa: E731
-        None if found is None else found.get("step_s", found.get("seconds"))
-    )
     return _slower(
         f"8B, deterministic mode: {_LABELS[name]}",
         "the same bytes and operations",
         "0 % slower",
         0.15,
-        time(usual),
-        time(kept),
+        _seconds(_of(figures, "llama", name)),
+        _seconds(_of(figures, "deterministic", name)),
     )
+
+
+def _seconds(found: Mapping[str, Any] | None) -> float | None:
+    """Of a step, or of a whole prompt."""
+    return None if found is None else found.get("step_s", found.get("seconds"))
 
 
 def _slower(

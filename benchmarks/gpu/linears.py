@@ -20,8 +20,7 @@ TURNS = 9
 
 
 def measure(report: Report, sizes: Sizes, device: torch.device) -> None:
-    """Microseconds, and the share of the time that reading the weights alone would take is the
-    reader's to count: `bytes` are told."""
+    """Microseconds of each; `bytes` are the weight's, which all of them must read."""
     config = sizes.llama
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     dtype = getattr(torch, config["dtype"])
