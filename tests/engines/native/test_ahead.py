@@ -254,10 +254,25 @@ def finish(core: NativeCore) -> list[Event]:
     return events
 
 
-def test_a_stop_token_ends_a_sequence_though_it_is_computed_on() -> None:
+def counted_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens are chosen, by step."""
+    counts: list[int] = []
+
+    def choose_later(logits: torch.Tensor, rows: list[Row]) -> PendingChoice:
+        counts.append(len(rows))
+        return kernels_choose_later(logits, rows)
+
+    monkeypatch.setattr(runner_module, "choose_later", choose_later)
+    return counts
+
+
+def test_a_stop_token_ends_a_sequence_though_it_is_computed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     expected = greedy([1, 2, 3], 6)
     stop = replace(GREEDY, stop_token_ids=(expected[2],))
     assert expected[2] not in expected[:2]
+    sampled = counted_rows(monkeypatch)
     core = make()
     core.submit(submit("a", [1, 2, 3], 6, sampling=stop))
     events = steps(core, 3)
@@ -267,6 +282,7 @@ def test_a_stop_token_ends_a_sequence_though_it_is_computed_on() -> None:
     assert core.step() == []
     assert core.stats().kv_blocks_used == 0
     assert not core.busy
+    assert sampled == [1, 1, 1]  # the fourth pass was for nothing
 
 
 def test_an_aborted_sequence_keeps_its_blocks_until_its_step_is_done() -> None:
@@ -286,8 +302,11 @@ def test_an_aborted_sequence_keeps_its_blocks_until_its_step_is_done() -> None:
     assert core.stats().kv_blocks_used == 0
 
 
-def test_an_id_is_free_again_at_once_and_means_the_new_request() -> None:
+def test_an_id_is_free_again_at_once_and_means_the_new_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The old one is still in flight; nothing of it reaches the new one."""
+    sampled = counted_rows(monkeypatch)
     core = make()
     core.submit(submit("a", [1, 2, 3], 50))
     steps(core, 2)
@@ -296,6 +315,7 @@ def test_an_id_is_free_again_at_once_and_means_the_new_request() -> None:
     core.check()
     tokens = [event.token_ids[0] for event in finish(core) if isinstance(event, Tokens)]
     assert tokens == greedy([9, 9], 6)
+    assert sampled == [1] * (2 + 6)
 
 
 def test_an_old_requests_fault_is_not_its_namesakes(caplog: pytest.LogCaptureFixture) -> None:

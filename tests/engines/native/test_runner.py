@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from inferd.engines.native.batching import Batcher, allocate_kv
 from inferd.engines.native.device_batching import SCRATCH_BLOCKS, DeviceBatcher
+from inferd.engines.native.model import Batch
 from inferd.engines.native.runner import Runner
 from inferd.engines.native.scoring import score_prompt
 from inferd.engines.native.sequences import Sequence
+from inferd.engines.native.splitting import PartlyFailed
 from inferd.messages import Sampling, Submit
 from inferd_scheduler import UNKNOWN, Step, Work
 from tests.engines.native.hash_model import HashModel, greedy, logits_after, state
@@ -199,3 +202,21 @@ def test_two_steps_in_flight_come_to_what_two_steps_in_turn_do() -> None:
     runner.sample(last)
     tokens.append(runner.finish(last).tokens["a"])
     assert tokens == greedy([1, 2, 3], 3)
+
+
+def test_what_a_pass_could_not_compute_is_neither_scored_nor_sampled() -> None:
+    model = HashModel()
+
+    def without_b(batch: Batch) -> torch.Tensor:
+        hidden = model.forward(batch)
+        hidden[3:] = torch.nan
+        raise PartlyFailed(hidden, {1: torch.OutOfMemoryError("no room")})
+
+    runner = Runner(model, batcher(model), without_b)
+    for name in "ab":
+        runner.sequences[name] = Sequence(replace(scored_submit((1, 2, 3)), request_id=name))
+    works = [Work(name, n, 0, (1, 2, 3), (n,), True, True) for n, name in enumerate("ab")]
+    outcome = runner.run(step(1, *works))
+    assert outcome.tokens == {"a": greedy([1, 2, 3], 1)[0]}
+    assert "no room" in str(outcome.failed["b"])
+    assert runner.sequences["b"].prompt_scores == []

@@ -173,12 +173,9 @@ class Runner:
 
     def _begin_masks(self, flight: Flight) -> None:
         """For those that sample under a grammar, and whose last token was not the end."""
-        current, constraints = self.sequences.get, []
-        for work, sequence in zip(flight.step.works, flight.sequences, strict=True):
-            if sequence.constraint is None or not work.samples or sequence.stopped:
-                continue
-            if current(work.request_id) is sequence:
-                constraints.append(sequence.constraint)
+        each = zip(flight.step.works, flight.sequences, strict=True)
+        samples = [sequence for work, sequence in each if work.samples]
+        constraints = [s.constraint for s in samples if s.constraint is not None and not s.stopped]
         self._masks.begin(constraints)
 
     def _recover(self) -> None:

@@ -68,8 +68,7 @@ class Sequence:
         self._count(token)
         if self.constraint is not None:
             self.constraint.append(token)
-            enough = self.num_output >= self.sampling.min_tokens
-            self.stopped = enough and token in self.sampling.stop_token_ids
+            self.stopped = token in self.sampling.stop_token_ids  # it has no `min_tokens`
 
     def _count(self, token: int) -> None:
         self.num_output += 1

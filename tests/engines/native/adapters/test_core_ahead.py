@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from benchmarks.verify_numbers.drive import drive
 from inferd.engines.native.adapters.slots import Slots
@@ -14,7 +15,7 @@ from inferd.engines.native.core import NativeCore
 from inferd.engines.native.decoder import Decoder
 from inferd.messages import AdapterDropped, Event, Fail, Finish, Tokens
 from tests.engines.native.adapters import cores
-from tests.engines.native.adapters.cores import SIZE, Expected, ask, load
+from tests.engines.native.adapters.cores import GREEDY, SIZE, Expected, ask, load
 
 
 def make(model: Decoder, **changes: Any) -> NativeCore:
@@ -60,6 +61,25 @@ def test_an_adapter_whose_last_request_was_aborted_stays_until_its_step_is_done(
     assert finish(core) == []
     assert core.adapter_news() == [AdapterDropped("g0")]
     assert core.stats().adapters_in_slots == 0
+
+
+def test_an_adapter_whose_last_request_stopped_stays_until_the_next_step_is_done(
+    model: Decoder, adapters: dict[str, Path], expected: Expected
+) -> None:
+    tokens = expected((5, 6, 7), "g0")
+    last = next(n for n in range(2, 12) if tokens[n] not in tokens[:n])
+    core = make(model)
+    load(core, adapters, "g0")
+    sampling = replace(GREEDY, stop_token_ids=(tokens[last],))
+    core.submit(replace(ask("a", "g0", count=50), sampling=sampling))
+    events = core.step()
+    core.drop_adapter("g0")
+    while not isinstance(events[-1], Finish):
+        events += core.step()
+        core.check()
+    assert core.adapter_news() == []
+    assert finish(core) == []
+    assert core.adapter_news() == [AdapterDropped("g0")]
 
 
 def test_sleep_lets_go_of_what_the_step_in_flight_used(
