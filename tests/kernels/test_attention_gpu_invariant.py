@@ -48,7 +48,7 @@ def part(case: Paged, b: int, begin: int, end: int) -> Paged:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "options"), zip([*DTYPES[:2], DTYPES[-1]], OPTIONS, strict=True), ids=str
+    ("dtype", "options"), [*zip([*DTYPES[:2], DTYPES[-1]], OPTIONS, strict=True)], ids=str
 )
 def test_a_prompt_may_be_cut_anywhere(dtype: torch.dtype, options: dict[str, Any]) -> None:
     case = paged([(LENGTH, LENGTH)], heads=3, kv_heads=1, head_dim=20, block_size=16, dtype=dtype)
