@@ -1,4 +1,4 @@
-"""Two steps in flight: what the second holds, and what becomes of those that the first ends."""
+"""Steps in flight: what the second of two holds, and what becomes of those that end meanwhile."""
 
 from __future__ import annotations
 
@@ -141,6 +141,35 @@ def test_what_is_in_one_of_two_steps_leaves_with_that_one() -> None:
     harness.submit(Request("b", [3], 9))
     assert [work.row for work in planned(harness).works if work.first] == [0]
     harness.run()
+
+
+def test_abort_in_flight_keeps_the_blocks_until_the_step_is_done() -> None:
+    harness = Harness(CONFIG)
+    harness.submit(Request("a", range(8), 4))
+    harness.submit(Request("b", range(50, 58), 4))
+    harness.plan()
+    events = harness.abort("a")
+    assert events == [Scheduled("a", 0.0, 0), Finished("a", "abort", None, 0, 0)]
+    assert harness.scheduler.stats().num_free_blocks == CONFIG.num_blocks - 4
+    told = harness.commit()
+    assert {event.request_id for event in told} == {"b"}
+    assert harness.scheduler.stats().num_free_blocks == CONFIG.num_blocks - 2
+    harness.run()
+
+
+def test_an_id_can_be_used_again_while_its_aborted_step_is_in_flight() -> None:
+    harness = Harness(CONFIG)
+    harness.submit(Request("a", range(8), 4))
+    harness.plan()
+    harness.abort("a")
+    step = harness.flight
+    assert step is not None
+    again = Request("a", [7], 1)
+    harness.scheduler.submit(again, 0.0)
+    assert harness.scheduler.commit(step, Result([3], {"a": "late fault"}), 1.0) == []
+    following = harness.scheduler.plan(1.0)
+    assert following is not None
+    assert following.works[0].tokens == (7,)
 
 
 def test_an_abort_beside_two_steps() -> None:
