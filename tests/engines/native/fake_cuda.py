@@ -62,10 +62,12 @@ class FakeCuda:
         self.noted: list[str] = []
         self.emptied = 0
         self.pools = 0
+        self.allocating: object = None  # the pool that allocations go to
 
     def install(self, patch: pytest.MonkeyPatch) -> FakeCuda:
         for name in REPLACED:
             patch.setattr(torch.cuda, name, getattr(self, name))
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_allocating)
         patch.setattr(torch.cuda, "Stream", Stream)
         patch.setattr(torch.cuda, "CUDAGraph", Graph)
         patch.setattr(torch.cuda, "Event", lambda: Event(self.noted))
@@ -89,11 +91,19 @@ class FakeCuda:
 
     @contextmanager
     def graph(self, graph: Graph, **options: Any) -> Iterator[None]:
-        """As torch's: a capture that fails leaves its stream the current one."""
+        """As torch's: a capture that fails leaves its stream the current one, and does not end the
+        allocation of memory for it."""
         self.captures.append({"graph": graph, **options})
         before, self.current = self.current, options["stream"]
+        self.allocating = options["pool"]
         yield
+        self.allocating = None
         self.current = before
+
+    def end_allocating(self, _device: int, pool: object) -> None:
+        if self.allocating is None or self.allocating != pool:
+            raise RuntimeError("not currently recording to mempool_id")
+        self.allocating = None
 
     def mem_get_info(self, _device: torch.device) -> tuple[int, int]:
         return self.total - self.used, self.total
@@ -102,6 +112,8 @@ class FakeCuda:
         self.noted.append("synchronize")
 
     def empty_cache(self) -> None:
+        if self.allocating is not None:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
         self.emptied += 1
 
     def reset_peak_memory_stats(self, _device: torch.device) -> None: ...

@@ -63,6 +63,18 @@ def test_a_capture_that_fails_leaves_the_stream_as_it_was(cuda: FakeCuda) -> Non
     assert capture.room() == cuda.total - cuda.used
 
 
+def test_what_fails_before_it_is_captured_leaves_nothing_behind(cuda: FakeCuda) -> None:
+    capture = CudaCapture(DEVICE)
+
+    def run() -> torch.Tensor:
+        raise torch.OutOfMemoryError("no memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        capture(run)
+    assert (cuda.captures, cuda.current) == ([], cuda.main)
+    assert capture.room() == cuda.total - cuda.used
+
+
 def test_staging_waits_for_the_copy_before_the_last(
     cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:

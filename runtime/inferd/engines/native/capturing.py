@@ -70,10 +70,21 @@ class CudaCapture:
                 capture_error_mode="thread_local",  # adapters are read on threads of their own
             ):
                 output = run()
+        except BaseException:
+            self._end_allocating()
+            raise
         finally:
             torch.cuda.set_stream(current)  # a capture that fails leaves its own
             current.wait_stream(self._stream)
         return Recording(output, graph.replay)
+
+    def _end_allocating(self) -> None:
+        """Before 2.12 torch leaves that out where a capture fails (its #180395); from then on it
+        would raise when it is to give memory back."""
+        try:
+            torch._C._cuda_endAllocateToPool(self._device.index or 0, self._pool)
+        except RuntimeError:  # torch's: it does not allocate there, as it should be
+            pass
 
     def room(self) -> int:
         torch.cuda.empty_cache()
