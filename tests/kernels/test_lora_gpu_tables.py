@@ -181,9 +181,12 @@ def test_shapes_that_do_not_fit_are_a_bug(gpu: torch.device) -> None:
         lora(y, x, module, rows_of([0, 0]))
 
 
-def test_warming_runs_on_any_device(gpu: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("max_rank", [20, 8])
+def test_warming_runs_on_any_device(
+    gpu: torch.device, max_rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("inferd_kernels.lora.warming.ROWS", (1, 2))
-    warm(2, 20, torch.float16, gpu)
+    warm(2, max_rank, torch.float16, gpu)
 
 
 @native

@@ -24,7 +24,7 @@ def warm(num_slots: int, max_rank: int, dtype: torch.dtype, device: torch.device
     """
     from inferd_kernels.lora import lora, lora_embedding  # which imports this
 
-    rows = torch.zeros(16, SIZE, dtype=dtype, device=device)
+    rows = torch.zeros(min(16, max_rank), SIZE, dtype=dtype, device=device)
     weights = LoraWeights(rows, (LoraPart(0, rows.t()),))
     module = LoraModule([weights, *[None] * (num_slots - 1)], max_rank)
     for count in ROWS:
