@@ -17,7 +17,8 @@ STEPS = 16  # that are recorded
 
 
 def device_seconds(core: NativeCore, model: Decoder, sizes: Sizes) -> float:
-    """Of a decoding step of `crowd` sequences. The record slows the host, not the kernels."""
+    """Of a decoding step of `crowd` sequences. The record slows the host, not the kernels. Raises
+    RuntimeError where there is none."""
     for n, text in enumerate(engine.random_tokens(model.vocab_size, sizes.crowd, sizes.context)):
         sampling = Sampling(temperature=0.0)
         core.submit(Submit(f"busy{n}", text, sizes.output, sampling))
@@ -42,6 +43,8 @@ def device_seconds(core: NativeCore, model: Decoder, sizes: Sizes) -> float:
         for event in record.events() or ()
         if not on_gpu or event.device_type == DeviceType.CUDA
     ]
+    if not spans:
+        raise RuntimeError("the device's work was not recorded")
     return covered(spans) / 1e6 / steps
 
 
