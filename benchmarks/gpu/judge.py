@@ -12,7 +12,6 @@ from benchmarks.gpu.shapes import Sizes
 Figures = Mapping[str, Mapping[str, Any]]
 """Part → figure's name → what it found."""
 
-
 KINDS = ("cublas", "skinny", "invariant")
 """Of a matrix product: torch's, ours for few rows, ours whose rows know no neighbours."""
 
@@ -63,7 +62,7 @@ def rows(sizes: Sizes, figures: Figures, ceilings: Ceilings) -> list[Row]:
             ceilings,
         ),
         _prefill(sizes, _of(figures, "llama", "prefill"), ceilings),
-        _adapters(sizes, figures, ceilings),
+        _adapters(sizes, figures),
         _host(sizes, _of(figures, "qwen", "host")),
         _theirs(sizes, figures),
         *(_deterministic(name, figures) for name in ("decode_1", "decode_batch", "prefill")),
@@ -122,7 +121,7 @@ def _prefill(sizes: Sizes, found: Mapping[str, Any] | None, ceilings: Ceilings) 
     )
 
 
-def _adapters(sizes: Sizes, figures: Figures, ceilings: Ceilings) -> Row:
+def _adapters(sizes: Sizes, figures: Figures) -> Row:
     num_bytes = sizes.adapters * counting.adapter_bytes(sizes.llama, sizes.rank)
     base = counting.decode_bytes(sizes.llama, sizes.batch, sizes.context + sizes.output / 2)
     bare, adapted = (_of(figures, "llama", name) for name in ("decode_batch", "adapters"))

@@ -137,7 +137,6 @@ class Planner:
     def let_go(self, request: Request) -> None:
         """Take back what `request` held: row, blocks and its pin on a slot."""
         self._cache.release(request)
-        request.ahead = 0
         self._batch.free_row(request)
         self._slots.unpin(request.slot)
         request.slot = -1

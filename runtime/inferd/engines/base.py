@@ -57,7 +57,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_queue_tokens: int = 4_000_000
     prefix_cache: bool = True
     enforce_eager: bool = False
-    deterministic: bool = False  # promise what `native.deterministic` says, or do not start
+    deterministic: bool = False  # promise what `native.promise` says, or do not start
     max_adapters: int = 8  # in slots on the device at once; 0: no adapters
     max_adapter_rank: int = 64  # at most 256
     adapter_host_bytes: int = 1 << 30  # of adapters kept in host memory; others are read anew

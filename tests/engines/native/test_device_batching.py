@@ -196,6 +196,54 @@ def test_a_row_that_sampled_nothing_has_any_token() -> None:
     assert device.build(step_of(*late)).input_ids.tolist() == [0, 0]
 
 
+def ids(*tokens: int) -> torch.Tensor:
+    return torch.tensor(tokens, device=DEVICE)
+
+
+def later(work: Work) -> Work:
+    """The one after it, whose token is not known."""
+    start = work.start + len(work.tokens)
+    return work._replace(start=start, tokens=(UNKNOWN,), new_blocks=(), first=False)
+
+
+def test_tokens_that_come_one_by_one() -> None:
+    """As they do where choosing them together failed."""
+    device = device_batcher()
+    works = [Work(name, row, 0, (5,), (row,), True, True) for row, name in enumerate("abc")]
+    device.build(step_of(*works))
+    for work in reversed(works):
+        device.sampled([work.row], ids(20 + work.row))
+    assert device.build(step_of(*map(later, works))).input_ids.tolist() == [20, 21, 22]
+
+
+def test_tokens_of_the_step_before_the_last_are_forgotten() -> None:
+    device = device_batcher()
+    works = [Work("a", 0, 0, (5,), (1,), True, True), Work("b", 1, 0, (6,), (2,), True, True)]
+    device.build(step_of(*works))
+    device.sampled([0, 1], ids(20, 21))
+    device.build(step_of(*map(later, works)))
+    device.sampled([0], ids(30))
+    batch = device.build(step_of(*(later(later(work)) for work in works)))
+    assert batch.input_ids.tolist()[0] == 30
+
+
+def test_unknown_tokens_stand_behind_a_prompt_s_too() -> None:
+    device = device_batcher()
+    one = Work("a", 0, 0, (5,), (1,), True, True)
+    device.build(step_of(one))
+    device.sampled([0], ids(20))
+    prompt = Work("b", 1, 0, (7, 8, 9), (2,), True, True)
+    assert device.build(step_of(prompt, later(one))).input_ids.tolist() == [7, 8, 9, 20]
+
+
+def test_only_steps_of_one_token_each_are_padded() -> None:
+    """A largest step of prompts has no room for more rows."""
+    device = device_batcher()
+    device.padded = lambda count: ROWS
+    prompt = Work("a", 0, 0, (7,) * TOKENS, tuple(range(TOKENS // SIZE)), True, True)
+    assert device.build(step_of(prompt)).input_ids.tolist() == [7] * TOKENS
+
+
 def test_a_token_without_a_block_is_our_bug() -> None:
     with pytest.raises(AssertionError):
         device_batcher().build(step_of(Work("a", 0, 0, (1,) * 5, (7,), False, True)))
