@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,19 @@ def test_a_sleep_forgets_the_graphs_and_an_idle_moment_makes_them_anew(model: De
     rested(core)
     assert drive(core, [ask("c", 1, 2, 3)])["c"].tokens == before
     assert (capture.made, capture.replays > 0) == (2 * made, True)
+
+
+def test_an_idle_moment_after_a_step_that_outgrew_the_staging_memory(model: Decoder) -> None:
+    """Long prefixes that are cached make a step's description long."""
+    config = replace(CONFIG, max_batch_size=1, max_batch_tokens=4, block_size=1)
+    capture = RecordingCapture()
+    core = NativeCore(model, config, ahead=True, capture=capture)
+    expected = drive(core, [ask("a", *range(40))])["a"].tokens
+    again = drive(core, [ask("b", *range(40))])["b"]
+    assert again.cached_tokens == 39  # so many blocks, in a step of one token
+    rested(core)
+    assert drive(core, [ask("c", *range(40))])["c"].tokens == again.tokens == expected
+    assert (capture.made, capture.replays > 0) == (1, True)
 
 
 def test_whose_forward_pass_cannot_be_captured_has_no_graphs() -> None:

@@ -87,6 +87,7 @@ class StepGraphs:
         recording.replay()
         return recording.output[:count]
 
+    @torch.inference_mode()  # as steps have it: they may have made tensors that this writes to
     def rest(self) -> bool:
         """Make one recording while nothing runs. Returns whether there are more to make."""
         if not self._batcher.kv_cache:
