@@ -154,7 +154,8 @@ def test_a_cpu_has_neither_graphs_nor_scratch_blocks(model: Decoder) -> None:
 def test_the_first_steps_run_what_serving_needs(
     model: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a device: prompts, decodes of all rows and of one, and with the longest bound."""
+    """As on a device: prompts, decodes of all rows and of one, and with the longest bound; both
+    kinds at once; then ever more tokens."""
     seen: list[tuple[int, int, int]] = []
     forward = model.forward
 
@@ -169,7 +170,12 @@ def test_the_first_steps_run_what_serving_needs(
     monkeypatch.setattr(model, "forward", noted)
     with torch.inference_mode():
         held = warming.warm_up(model, 20, 4, 4, 60)
-    assert seen == [(4, 5, 5), (4, 1, 5), (4, 1, 60), (1, 1, 5), (1, 1, 60)]
+    decodes = [(4, 1, 5), (4, 1, 60), (1, 1, 5), (1, 1, 60)]
+    assert seen[:6] == [(4, 5, 5), *decodes, (2, 2, 60)]
+    assert seen[6:] == [
+        *[(1, n, n) for n in range(1, 6)],
+        *[(-(-total // 5), 5, 5) for total in (6, 8, 10, 13, 17)],
+    ]
     assert held == 3 * 2 * 9 * 4 * 3 * 10 * 4
 
 

@@ -2,13 +2,15 @@
 
 On a GPU they run, over a cache of their own, every kernel that serving without adapters needs: a
 largest step of prompts; steps of one new token each, for all rows and for one, with short and with
-the longest contexts as bounds; greedy choice of tokens, and choice with everything that can be
-asked for. Adapters' kernels are compiled when the first adapter is used.
+the longest contexts as bounds; a step of both kinds; greedy choice of tokens, and choice with
+everything that can be asked for. And steps of ever more tokens, since how products are cut goes by
+that. Adapters' kernels are compiled when the first adapter is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ from inferd_kernels.sampling import Adjustment, Draw, Row, Want, choose_later
 from inferd_scheduler import Step, Work
 
 TOP = 20  # logprobs that a request may ask for
+GROWTH = 4 / 3
+"""From one size of a step to the next. No product in models as they are is cut in a way that no
+step of these sizes is, up to 8192 tokens."""
 
 
 def warm_up(
@@ -60,6 +65,10 @@ def warm_up(
         _choose(logits)
         for count in (batch_size, 1):
             _decode(model, batcher, works[:count], max_model_len)
+        if size > 1:
+            _mix(model, batcher, works[:2], max_model_len)
+        for total in growing(size * batch_size):
+            _prefill(model, batcher, works, total)
     return sum(tensor.nbytes for pair in cache for tensor in pair)
 
 
@@ -89,6 +98,33 @@ def _decode(
     if isinstance(model, Capturable):
         hidden = model.forward(batcher.rows(len(works), max_model_len, adapters=False))
     _choose(model.logits(hidden))
+
+
+def _mix(model: Model, batcher: DeviceBatcher, prompts: Sequence[Work], max_model_len: int) -> None:
+    """A token and, behind it, a piece of a prompt, with contexts as if they were long."""
+    works = [prompt._replace(tokens=prompt.tokens[:1]) for prompt in prompts[:-1]]
+    works.append(prompts[-1]._replace(tokens=prompts[-1].tokens[:2]))
+    batch = batcher.build(Step(3, works, len(works) + 1))
+    model.forward(replace(batch, max_seqlen_k=max_model_len))
+
+
+def _prefill(model: Model, batcher: DeviceBatcher, prompts: Sequence[Work], total: int) -> None:
+    """So many tokens of the prompts."""
+    size = len(prompts[0].tokens)
+    full, rest = divmod(total, size)
+    works = [*prompts[:full]]
+    if rest:
+        works.append(prompts[full]._replace(tokens=prompts[full].tokens[:rest]))
+    hidden = model.forward(batcher.build(Step(4, works, total)))
+    model.logits(hidden[: len(prompts)])
+
+
+def growing(most: int) -> Iterator[int]:
+    """1, 2, 3, 4, 5, …, each a third more than the one before, less than `most`."""
+    size = 1
+    while size < most:
+        yield size
+        size = max(size + 1, int(size * GROWTH))
 
 
 def _choose(logits: torch.Tensor) -> None:
