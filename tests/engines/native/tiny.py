@@ -239,6 +239,7 @@ class PagedCache:
         self, model: Model, *, num_blocks: int = 64, block_size: int = 4, seed: int = 0
     ) -> None:
         self.block_size = block_size
+        self.device = model.device
         self.layers = tuple(
             layout.allocate(
                 num_blocks,
@@ -277,13 +278,16 @@ class PagedCache:
         tables = [self.tables[s] + [0] * (width - len(self.tables[s])) for s in tokens]
         sizes, lens = [len(new) for new in tokens.values()], [self.lengths[s] for s in tokens]
         return Batch(
-            input_ids=torch.tensor([token for new in tokens.values() for token in new]),
-            positions=torch.tensor(positions),
-            slot_mapping=torch.tensor(slots),
-            block_tables=torch.tensor(tables, dtype=torch.int32),
-            cu_seqlens_q=torch.tensor([0, *accumulate(sizes)], dtype=torch.int32),
-            seq_lens=torch.tensor(lens, dtype=torch.int32),
+            input_ids=self._index([token for new in tokens.values() for token in new]),
+            positions=self._index(positions),
+            slot_mapping=self._index(slots),
+            block_tables=self._index(tables, torch.int32),
+            cu_seqlens_q=self._index([0, *accumulate(sizes)], torch.int32),
+            seq_lens=self._index(lens, torch.int32),
             max_seqlen_q=max(sizes),
             max_seqlen_k=max(lens),
             kv_cache=self.layers,
         )
+
+    def _index(self, numbers: Sequence[Any], dtype: torch.dtype = torch.int64) -> torch.Tensor:
+        return torch.tensor(numbers, dtype=dtype, device=self.device)
