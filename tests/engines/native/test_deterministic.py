@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from typing import Any
 
 import pytest
 import torch
@@ -186,7 +187,7 @@ def test_grammars_change_nothing(tmp_path: Path) -> None:
     assert differing(drive(tight, [*free[:4], *held]), expected) == []
 
 
-def under_grammars(model: Decoder, **changes: int) -> NativeCore:
+def under_grammars(model: Decoder, **changes: Any) -> NativeCore:
     vocabulary = Vocabulary(lambda: (tokenizer_json(), {END}), tiny.VOCAB)
     return make(model, LIMIT, grammars=Grammars(vocabulary), **changes)
 
