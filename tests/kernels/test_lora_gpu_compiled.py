@@ -118,7 +118,8 @@ def test_registers_and_widths(
     kernels = {kernel.name: kernel for kernel in compiled(specimen, rows, capability=capability)}
     assert set(kernels) == {"order", "expand", "look_up" if specimen is tokens else "shrink"}
     for kernel in kernels.values():
-        assert kernel.spills <= 16, kernel.name  # a register or two, where ptxas prefers 128
+        # A register or two, where ptxas prefers 128; more where there are no matrix units.
+        assert kernel.spills <= (128 if specimen is projections_in_fp32 else 16), kernel.name
         assert kernel.shared <= SHARED_BYTES[capability] // 4, kernel.name  # four at a time
         assert not kernel.has("wgmma"), kernel.name  # one instruction for all tiles: see there
     wide = kernels["expand"]
