@@ -15,6 +15,7 @@ from inferd.engines.native.batching import allocate_kv
 from inferd.engines.native.decoder import Decoder, load_decoder
 from inferd.engines.native.device_batching import SCRATCH_BLOCKS, DeviceBatcher
 from inferd.engines.native.graphs import HOT_STEPS, StepGraphs, bounds, sizes
+from inferd.engines.native.rope import SMALLEST
 from inferd_kernels.dispatch import only
 from inferd_scheduler import Step, Work
 from tests.engines.native.recording import RecordingCapture
@@ -170,6 +171,10 @@ def test_without_memory_nothing_is_recorded(
     engine.run({0: 1})
     assert not engine.graphs.rest()
     assert (engine.capture.made, len(caplog.records)) == (0, 1)
+    engine.capture.free = 1 << 40
+    assert not engine.graphs.rest(), "what a step gave back for a moment is no room"
+    engine.graphs.clear()
+    assert engine.graphs.rest(), "a new try after a sleep"
 
 
 def test_a_cache_that_moved_behind_our_back_is_our_bug(model: Decoder) -> None:
@@ -185,6 +190,33 @@ def test_a_cache_that_moved_behind_our_back_is_our_bug(model: Decoder) -> None:
     engine.graphs.rest()
     engine.run({0: 1})
     assert engine.capture.replays == 1
+
+
+def test_a_table_that_moved_behind_our_back_is_our_bug(model: Decoder) -> None:
+    engine = Engine(model)
+    engine.run({0: 1})
+    engine.graphs.rest()
+    before = model.places()
+    model.reserve(2 * SMALLEST)
+    assert model.places() != before
+    with pytest.raises(AssertionError):
+        engine.run({0: 1})
+
+
+def test_a_recording_serves_contexts_up_to_its_bound(
+    model: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs_module, "SHORTEST_BOUND", 8)
+    engine = Engine(model)
+    engine.run({0: 6})
+    engine.run({0: 1})
+    engine.graphs.rest()
+    assert engine.capture.made == 1
+    engine.run({0: 1})
+    assert engine.lengths[0] == 8
+    assert engine.capture.replays == 1
+    engine.run({0: 1})
+    assert engine.capture.replays == 1, "a context that it is too short for"
 
 
 def test_longer_contexts_have_recordings_of_their_own(
