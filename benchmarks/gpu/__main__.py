@@ -57,11 +57,15 @@ def _options() -> argparse.Namespace:
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(LIMITS_S)}; or all"
     )
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes, on the CPU")
-    parser.add_argument("--wheels", type=Path, default=ROOT / "wheels", metavar="DIR")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="default: wheels")
     parser.add_argument("--fetch-wheels", action="store_true", help="fill that folder")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(LIMITS_S):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    if options.wheels is None:
+        options.wheels = ROOT / "wheels"
+    elif not (options.fetch_wheels or options.wheels.is_dir()):
+        parser.error(f"argument --wheels: there is no folder {options.wheels}")
     return options
 
 

@@ -39,6 +39,8 @@ from benchmarks.verify_numbers.trials import (
     Subject,
     greedy_is_the_same,
 )
+from inferd.engines.native.start import pick_device
+from inferd.errors import StartError
 
 CODE = ("kernels", "scheduler", "runtime/inferd/engines", "benchmarks/verify_numbers")
 KINDS = (
@@ -88,8 +90,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="these models alone")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/…json too")
-    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda:N")
+    parser.add_argument("--device", type=present, default="cpu", help="cpu, cuda or cuda:N")
     options = parser.parse_args()
+    names = {case for cases, _ in KINDS for case in cases} | set(narrow.CASES)
+    if unknown := set(options.cases) - names:
+        parser.error(f"there is no case {', '.join(sorted(unknown))}")
     silence: Any = logging
     silence.set_verbosity_error()
     silence.disable_progress_bar()
@@ -112,6 +117,14 @@ def main() -> int:
         name = "verify_numbers" + ("" if options.device.type == "cpu" else "_cuda")
         print("written to", save(name, table, CODE))
     return 0 if good else 1
+
+
+def present(name: str) -> torch.device:
+    """One that is here. Raises argparse.ArgumentTypeError."""
+    try:
+        return pick_device(name)
+    except StartError as error:
+        raise argparse.ArgumentTypeError(error.message) from None
 
 
 def measure(

@@ -274,7 +274,8 @@ class ServeConfig:
         Option(help="CPU threads per operation. Default: one per core.", group=MEMORY, least=1),
     ] = None
     enforce_eager: Annotated[
-        bool, Option(help="Run without CUDA graphs; so far there are none.", group=MEMORY)
+        bool,
+        Option(help="Run without CUDA graphs: slower decoding, more memory for KV.", group=MEMORY),
     ] = False
 
     host: Annotated[

@@ -44,6 +44,12 @@ def test_without_a_gpu_it_says_so() -> None:
     assert done.stdout == ""
 
 
+def test_a_folder_of_wheels_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    done = check("--rehearse", "--wheels", str(tmp_path / "none"), "ceilings")
+    assert done.returncode == 2
+    assert "argument --wheels: there is no folder" in done.stderr
+
+
 def test_all_parts_fit_in_eight_minutes() -> None:
     assert running.BUDGET_S <= 470
     assert sum(running.LIMITS_S.values()) <= 1.2 * running.BUDGET_S
