@@ -49,12 +49,11 @@ class Recorded:
 
 @pytest.fixture
 def launches(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
-    """What is launched, while a graph is made, it seems."""
+    """What is launched."""
     made: list[Callable[[], object]] = []
     names = ("order", "shrink", "expand", "look_up")
     kernels = {name: Recorded(getattr(gpu_kernels, name), made) for name in names}
     monkeypatch.setattr(implementation, "kernels", SimpleNamespace(**kernels))
-    monkeypatch.setattr(implementation, "_capturing", lambda x: True)
     return made
 
 
@@ -71,6 +70,11 @@ def rows_of(slots: Sequence[int]) -> LoraSegments:
     return LoraSegments(row_slots=torch.tensor(slots, dtype=torch.int32, device=DEVICE))
 
 
+def recorded(row_slots: torch.Tensor) -> LoraSegments:
+    """Of a step whose launches go into a graph."""
+    return LoraSegments(row_slots=row_slots, every=True)
+
+
 def table(module: LoraModule) -> Table:
     assert isinstance(module.prepared, Table)
     return module.prepared
@@ -82,9 +86,8 @@ def make(num_modules: int, num_slots: int) -> tuple[list[LoraModule], Tables]:
 
 
 def test_a_module_that_no_slot_touches_launches_nothing(
-    gpu: torch.device, launches: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+    gpu: torch.device, launches: list[Callable[[], object]]
 ) -> None:
-    monkeypatch.setattr(implementation, "_capturing", lambda x: False)
     (module,), _ = make(1, 2)
     step = rows_of([0, 1])
     y, x = torch.zeros(2, OUT, device=gpu).half(), torch.zeros(2, IN, device=gpu).half()
@@ -98,7 +101,7 @@ def test_a_step_is_ordered_once_for_all_its_layers(
     gpu: torch.device, launches: list[Callable[[], object]]
 ) -> None:
     modules, _ = make(2, 2)
-    step = rows_of([0, 1])
+    step = recorded(torch.tensor([0, 1], dtype=torch.int32, device=gpu))
     y, x = torch.zeros(2, OUT, device=gpu).half(), torch.zeros(2, IN, device=gpu).half()
     for module in modules:
         lora(y, x, module, step)
@@ -112,7 +115,7 @@ def test_launches_follow_slots_and_rows_that_change_behind_them(
     (module, embedding), tables = make(2, 3)
     x, ids = torch.randn(4, IN, device=gpu).half(), torch.tensor([3, 0, 19, 3], device=gpu)
     y, row_slots = torch.zeros(4, OUT, device=gpu).half(), torch.zeros(4, device=gpu).int()
-    step = LoraSegments(row_slots=row_slots)
+    step = recorded(row_slots)
     lora(y, x, module, step)
     lora_embedding(y, ids, embedding, step)
     assert not y.any()
@@ -215,7 +218,7 @@ def test_a_graph_made_with_empty_slots_serves_those_filled_later(gpu: torch.devi
     row_slots = torch.zeros(6, dtype=torch.int32, device=gpu)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        lora(y, x, module, LoraSegments(row_slots=row_slots))
+        lora(y, x, module, recorded(row_slots))
     for slots in ([0, 1, -1, 0, 1, 0], [1, 1, 1, -1, 0, 1]):
         for slot in range(2):
             module.slots[slot] = adapter(4 + slot)

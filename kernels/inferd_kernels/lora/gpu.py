@@ -65,7 +65,7 @@ class Order:
 
 def lora(y: torch.Tensor, x: torch.Tensor, module: LoraModule, segments: LoraSegments) -> None:
     table = table_of(module, x.device)
-    if not (len(x) and (table.used or _capturing(x))):
+    if not (len(x) and (table.used or segments.every)):
         return
     size = x.shape[1]
     assert table.kind in (None, (size, x.dtype)), "first factors of other inputs"
@@ -107,7 +107,7 @@ def lora_embedding(
     y: torch.Tensor, ids: torch.Tensor, module: LoraModule, segments: LoraSegments
 ) -> None:
     table = table_of(module, ids.device)
-    if not (len(ids) and (table.used or _capturing(ids))):
+    if not (len(ids) and (table.used or segments.every)):
         return
     dtype = table.kind[1] if table.kind is not None else table.b_dtype or y.dtype
     order = order_of(segments, len(ids), len(module.slots), ids.device)
@@ -204,11 +204,6 @@ def _row_slots(segments: LoraSegments, count: int, device: torch.device) -> torc
     for segment in grouped(segments):
         row_slots[segment.rows] = segment.slot
     return row_slots
-
-
-def _capturing(x: torch.Tensor) -> bool:
-    """Whether launches go into a graph, which is to do for adapters that come later, too."""
-    return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 IMPLEMENTATIONS = {"lora": lora, "lora_embedding": lora_embedding}

@@ -29,6 +29,9 @@ class LoraSegments:
     row_slots: torch.Tensor | None = None
     """[T] int32 on the device, each row's slot, -1: none. Kernels that read it are launched alike
     in every step, so that a graph of launches may hold them."""
+    every: bool = field(default=False, kw_only=True)
+    """Whether kernels are launched for layers, too, that no slot changes now: the launches go into
+    a graph, which is to serve adapters that come later."""
     prepared: object = field(default=None, compare=False, repr=False)
 
     def __bool__(self) -> bool:

@@ -136,6 +136,22 @@ def test_adapters_in_recorded_steps(tmp_path: Path) -> None:
     same(found, expected)
 
 
+def test_recorded_steps_serve_adapters_of_other_layers(tmp_path: Path) -> None:
+    """Steps are recorded while slots hold nothing of the layers that the second one changes."""
+    folder = write("dense", tmp_path / "model")
+    adapters = {
+        name: write_adapter(folder, tmp_path / name, std=0.3, r=3, target_modules=[module])
+        for name, module in (("one", "q_proj"), ("two", "gate_proj"))
+    }
+    first, then = [ask("first", (5, 6, 7), 3, "one")], [ask("then", (5, 6, 8), 4, "two")]
+    bare = plain(load(folder, torch.device("cpu")), [ask("then", (5, 6, 8), 4)], {})
+    expected = plain(load(folder, torch.device("cpu")), first + then, adapters)
+    assert expected["then"].tokens != bare["then"].tokens
+    found, capture = replayed(load(folder, DEVICE), first, then, adapters)
+    assert capture.replays >= 2
+    same(found, expected)
+
+
 def test_recorded_steps_change_no_bit_where_none_may_change(tmp_path: Path) -> None:
     """In deterministic mode: neither padding nor the bound of a recording makes a difference."""
     model = load(write("dense", tmp_path), DEVICE)

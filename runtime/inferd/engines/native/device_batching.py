@@ -94,8 +94,9 @@ class DeviceBatcher:
         works = _Works(step)
         count = len(works.rows)
         self._pack(works, self.padded(count) - count if works.widest == 1 else 0)
-        adapters = bool(works.slots.max() >= 0)
-        return self._batch(count, works.total, works.widest, works.longest, adapters)
+        slots = self._inputs.row_slots[: works.total]
+        segments = LoraSegments(row_slots=slots) if works.slots.max() >= 0 else None
+        return self._batch(count, works.total, works.widest, works.longest, segments)
 
     def build_idle(self, count: int) -> None:
         """`count` padding rows as the step: whoever runs it changes no sequence's keys and
@@ -105,7 +106,9 @@ class DeviceBatcher:
     def rows(self, count: int, max_seqlen_k: int, *, adapters: bool) -> Batch:
         """The static tensors' first `count` rows, each of one token, whatever is in them now or
         later."""
-        return self._batch(count, count, 1, max_seqlen_k, adapters)
+        slots = self._inputs.row_slots[:count]
+        segments = LoraSegments(row_slots=slots, every=True) if adapters else None
+        return self._batch(count, count, 1, max_seqlen_k, segments)
 
     def _pack(self, works: _Works, padding: int) -> None:
         """Describe a step to the device (see `step_inputs`), and have it expanded there."""
@@ -157,9 +160,10 @@ class DeviceBatcher:
         self._num_sampled = 0
         return ids
 
-    def _batch(self, count: int, total: int, widest: int, longest: int, adapters: bool) -> Batch:
+    def _batch(
+        self, count: int, total: int, widest: int, longest: int, segments: LoraSegments | None
+    ) -> Batch:
         inputs = self._inputs
-        row_slots = inputs.row_slots[:total]
         return Batch(
             input_ids=inputs.input_ids[:total],
             positions=inputs.positions[:total],
@@ -170,7 +174,7 @@ class DeviceBatcher:
             max_seqlen_q=widest,
             max_seqlen_k=longest,
             kv_cache=self.kv_cache,
-            segments=LoraSegments(row_slots=row_slots) if adapters else None,
+            segments=segments,
         )
 
 
