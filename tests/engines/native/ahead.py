@@ -10,7 +10,7 @@ import torch
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.grammars import Grammars
 from inferd.engines.native.model import Batch
-from inferd.messages import Sampling, Submit
+from inferd.messages import Event, Sampling, Submit
 from inferd_scheduler import SchedulerConfig
 from tests.engines.native.hash_model import HashModel
 from tests.engines.native.spelling import VOCABULARY
@@ -45,3 +45,12 @@ def make(config: SchedulerConfig = CONFIG, *, ahead: bool = True, **changes: Any
 def submit(name: str, prompt: list[int], max_tokens: int = 6, **options: Any) -> Submit:
     sampling = options.pop("sampling", GREEDY)
     return Submit(name, tuple(prompt), max_tokens, sampling, **options)
+
+
+def finish(core: NativeCore) -> list[Event]:
+    """What it tells until nothing is left to do; checked at every turn."""
+    events: list[Event] = []
+    while core.busy:
+        events += core.step()
+        core.check()
+    return events

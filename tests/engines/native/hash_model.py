@@ -72,6 +72,22 @@ class HashModel:
         return logits.float()
 
 
+class SmallModel(HashModel):
+    """Has memory for `fits` tokens at a time, and none for a batch with a `cursed` token."""
+
+    def __init__(self, fits: int, cursed: int = -1) -> None:
+        super().__init__()
+        self.fits = fits
+        self.cursed = cursed
+        self.refused = 0
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        if len(batch.input_ids) > self.fits or bool((batch.input_ids == self.cursed).any()):
+            self.refused += 1
+            raise torch.OutOfMemoryError("no memory")
+        return super().forward(batch)
+
+
 def state(tokens: Sequence[int]) -> tuple[float, float]:
     """The model's whole function of a context."""
     value = 0.5

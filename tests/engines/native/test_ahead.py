@@ -17,7 +17,7 @@ from inferd.engines.native.model import Batch
 from inferd.messages import Event, Fail, Finish, Tokens
 from inferd_kernels.sampling import Choice, PendingChoice, Row
 from inferd_kernels.sampling import choose_later as kernels_choose_later
-from tests.engines.native.ahead import CONFIG, GREEDY, HOT, make, submit
+from tests.engines.native.ahead import CONFIG, GREEDY, HOT, finish, make, submit
 from tests.engines.native.hash_model import POISON, RAISE, SOUR, HashModel, greedy
 from tests.engines.native.spelling import END
 
@@ -67,14 +67,6 @@ def test_on_a_cpu_steps_wait_unless_they_are_told() -> None:
 def steps(core: NativeCore, count: int) -> list[Event]:
     events = []
     for _ in range(count):
-        events += core.step()
-        core.check()
-    return events
-
-
-def finish(core: NativeCore) -> list[Event]:
-    events: list[Event] = []
-    while core.busy:
         events += core.step()
         core.check()
     return events

@@ -20,6 +20,7 @@ from inferd.engines.native.vocabulary import Unconstrainable, Vocabulary, of_che
 from inferd.errors import BusyError, InvalidRequest, StartError
 from inferd.messages import Event, Fail, Finish
 from inferd_scheduler import SchedulerConfig
+from tests.engines.native.ahead import finish
 from tests.engines.native.hash_model import VOCAB, HashModel, greedy
 from tests.engines.native.spelling import END, VOCABULARY, make, run, spell, submit, tokenizer_json
 
@@ -120,14 +121,6 @@ def test_others_go_on_while_a_grammar_compiles(gate: Gate) -> None:
     ends = [event for event in finish(core) if isinstance(event, Finish | Fail)]
     assert [event.request_id for event in ends] == ["slow"]
     assert not core.busy
-
-
-def finish(core: NativeCore) -> list[Event]:
-    events: list[Event] = []
-    while core.busy:
-        events += core.step()
-        core.check()
-    return events
 
 
 def test_a_request_is_aborted_while_its_grammar_compiles(gate: Gate) -> None:

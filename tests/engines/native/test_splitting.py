@@ -15,26 +15,10 @@ from inferd.engines.native.splitting import PartlyFailed, Splitting, with_room
 from inferd_kernels.lora import LoraSegments, segments
 from inferd_kernels.lora.segments import grouped
 from inferd_scheduler import Step, Work
-from tests.engines.native.hash_model import HashModel
+from tests.engines.native.hash_model import HashModel, SmallModel
 
 CPU = torch.device("cpu")
 SIZE = 4
-
-
-class Small(HashModel):
-    """Has memory for `fits` tokens at a time, and none for a batch with a `cursed` token."""
-
-    def __init__(self, fits: int, cursed: int = -1) -> None:
-        super().__init__()
-        self.fits = fits
-        self.cursed = cursed
-        self.refused = 0
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        if len(batch.input_ids) > self.fits or bool((batch.input_ids == self.cursed).any()):
-            self.refused += 1
-            raise torch.OutOfMemoryError("no memory")
-        return super().forward(batch)
 
 
 def batcher(kind: type[Batcher] | type[DeviceBatcher]) -> StepBatcher:
@@ -68,7 +52,7 @@ def steps(seed: int) -> list[Step]:
 @pytest.mark.parametrize("kind", [Batcher, DeviceBatcher])
 @pytest.mark.parametrize("fits", [1, 2, 5, 13])
 def test_parts_add_up_to_the_whole(fits: int, kind: type[Batcher] | type[DeviceBatcher]) -> None:
-    small, plain = Small(fits), HashModel()
+    small, plain = SmallModel(fits), HashModel()
     splitting = Splitting(small.forward, small.forward)
     mine, other = batcher(kind), batcher(kind)
     for step in steps(fits):
@@ -78,14 +62,14 @@ def test_parts_add_up_to_the_whole(fits: int, kind: type[Batcher] | type[DeviceB
 
 
 def test_what_fits_runs_at_once() -> None:
-    small = Small(100)
+    small = SmallModel(100)
     found = Splitting(small.forward, small.forward)(batcher(Batcher).build(steps(1)[0]))
     assert len(small.steps) == 1
     assert len(found) == sum(small.steps[0])
 
 
 def test_a_sequence_fails_only_if_a_token_of_it_does_not_fit() -> None:
-    small, plain = Small(4, cursed=45), HashModel()
+    small, plain = SmallModel(4, cursed=45), HashModel()
     works = [
         Work("a", 0, 0, (1, 2, 3), (5,), True, True),
         Work("b", 1, 0, (7, 45, 8, 9), (6,), True, True),
@@ -104,7 +88,7 @@ def test_a_sequence_fails_only_if_a_token_of_it_does_not_fit() -> None:
 
 
 def test_nothing_fits() -> None:
-    small = Small(0)
+    small = SmallModel(0)
     with pytest.raises(torch.OutOfMemoryError):
         Splitting(small.forward, small.forward)(batcher(Batcher).build(steps(2)[0]))
     assert small.steps == []
@@ -118,7 +102,7 @@ def test_parts_do_not_go_through_what_was_tried_first() -> None:
         first.append(batch)
         raise torch.OutOfMemoryError("no memory")
 
-    small = Small(3)
+    small = SmallModel(3)
     batch = batcher(DeviceBatcher).build(steps(3)[0])
     assert len(Splitting(full, small.forward)(batch)) == len(batch.input_ids)
     assert first == [batch]

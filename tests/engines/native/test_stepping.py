@@ -22,7 +22,7 @@ from inferd.errors import StartError
 from inferd.messages import Fail, Sampling, Submit
 from inferd_kernels.dispatch import only
 from inferd_scheduler import SchedulerConfig
-from tests.engines.native.hash_model import HashModel, greedy
+from tests.engines.native.hash_model import HashModel, SmallModel, greedy
 from tests.engines.native.recording import RecordingCapture
 from tests.engines.native.tiny import write_checkpoint
 
@@ -32,22 +32,6 @@ CONFIG = SchedulerConfig(
 CPU = torch.device("cpu")
 
 
-class Small(HashModel):
-    """Has memory for `fits` tokens at a time, and none for a context with a `cursed` token."""
-
-    def __init__(self, fits: int, cursed: int = -1) -> None:
-        super().__init__()
-        self.fits = fits
-        self.cursed = cursed
-        self.refused = 0
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        if len(batch.input_ids) > self.fits or bool((batch.input_ids == self.cursed).any()):
-            self.refused += 1
-            raise torch.OutOfMemoryError("no memory")
-        return super().forward(batch)
-
-
 def ask(name: str, *prompt: int, count: int = 6) -> Submit:
     return Submit(name, prompt, count, Sampling(temperature=0.0))
 
@@ -55,7 +39,7 @@ def ask(name: str, *prompt: int, count: int = 6) -> Submit:
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("fits", [1, 3, 8])
 def test_an_engine_with_little_memory_says_the_same(fits: int, ahead: bool) -> None:
-    model = Small(fits)
+    model = SmallModel(fits)
     core = NativeCore(model, CONFIG, ahead=ahead)
     prompts = {"a": range(1, 15), "b": range(5, 8), "c": range(20, 40), "d": range(9, 10)}
     found = drive(core, [ask(name, *prompt) for name, prompt in prompts.items()])
@@ -66,7 +50,7 @@ def test_an_engine_with_little_memory_says_the_same(fits: int, ahead: bool) -> N
 
 @pytest.mark.parametrize("ahead", [False, True])
 def test_only_who_does_not_fit_fails(ahead: bool) -> None:
-    core = NativeCore(Small(4, cursed=45), CONFIG, ahead=ahead)
+    core = NativeCore(SmallModel(4, cursed=45), CONFIG, ahead=ahead)
     found = drive(core, [ask("a", 1, 2, 3, 4, 5, 6), ask("b", 7, 45, 8), ask("c", 9)])
     end = found["b"].end
     assert isinstance(end, Fail)
@@ -79,7 +63,7 @@ def test_only_who_does_not_fit_fails(ahead: bool) -> None:
 
 @pytest.mark.parametrize("ahead", [False, True])
 def test_where_nothing_fits_all_fail_and_the_engine_lives(ahead: bool) -> None:
-    model = Small(0)
+    model = SmallModel(0)
     core = NativeCore(model, CONFIG, ahead=ahead)
     found = drive(core, [ask("a", 1, 2, 3), ask("b", 7)])
     assert all(isinstance(one.end, Fail) for one in found.values())

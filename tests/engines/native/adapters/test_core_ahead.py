@@ -13,21 +13,14 @@ from benchmarks.verify_numbers.drive import drive
 from inferd.engines.native.adapters.slots import Slots
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.decoder import Decoder
-from inferd.messages import AdapterDropped, Event, Fail, Finish, Tokens
+from inferd.messages import AdapterDropped, Fail, Finish, Tokens
 from tests.engines.native.adapters import cores
 from tests.engines.native.adapters.cores import GREEDY, SIZE, Expected, ask, load
+from tests.engines.native.ahead import finish
 
 
 def make(model: Decoder, **changes: Any) -> NativeCore:
     return cores.make(model, ahead=True, **changes)
-
-
-def finish(core: NativeCore) -> list[Event]:
-    events: list[Event] = []
-    while core.busy:
-        events += core.step()
-        core.check()
-    return events
 
 
 @pytest.mark.parametrize("room", [2, 6])
