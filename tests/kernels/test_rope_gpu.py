@@ -140,3 +140,19 @@ def test_compiled_once_for_all_lengths(compiled: Compile) -> None:
     shape = (32, 8, 128, 64)
     kernels = {rows: compiled(specimen, rows, *shape) for rows in (1, 2, 16, 100, 8192)}
     assert all(found == kernels[1] for found in kernels.values())
+
+
+def turned(heads: int, size: int) -> None:
+    q, k = torch.empty(5, heads, size), torch.empty(5, 1, size)
+    table = torch.empty(9, size // 2)
+    rope(q, k, torch.empty(5, dtype=torch.int64), table, table)
+
+
+@pytest.mark.parametrize(
+    ("heads", "size", "warps"), [(4, 8, 1), (2, 32, 1), (4, 32, 2), (32, 128, 2)]
+)
+def test_no_two_warps_have_the_same_pair(
+    compiled: Compile, heads: int, size: int, warps: int
+) -> None:
+    (kernel,) = compiled(turned, heads, size)
+    assert kernel.warps == warps

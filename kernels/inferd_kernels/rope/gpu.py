@@ -56,7 +56,9 @@ def _launch(
         return
     k_heads, dims = k.shape[1], triton.next_power_of_2(size)
     v, k_cache, v_cache, slots = write or (k, k, k, positions)
-    group = heads_of_a_program(max(q_heads, k_heads), dims)
+    group, half_dims = heads_of_a_program(max(q_heads, k_heads), dims), triton.next_power_of_2(half)
+    # Changed in place: a pair that two warps had loaded, one might turn twice.
+    warps = max(1, min(WARPS, group * half_dims // 32))
     _rope[(count, triton.cdiv(q_heads, group) + triton.cdiv(k_heads, group))](
         q,
         k,
@@ -77,9 +79,9 @@ def _launch(
         WRITE=write is not None,
         GROUP=group,
         DIMS=dims,
-        HALF_DIMS=triton.next_power_of_2(half),
+        HALF_DIMS=half_dims,
         REST_DIMS=triton.next_power_of_2(size - 2 * half),
-        num_warps=WARPS,
+        num_warps=warps,
     )
 
 
