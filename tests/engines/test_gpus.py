@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from inferd.engines.gpus import Gpu, device_bytes, held_by_others, list_gpus, torch_takes_gpus
+from inferd.engines.gpus import (
+    Gpu,
+    device_bytes,
+    held_by_others,
+    list_gpus,
+    stay_open,
+    torch_takes_gpus,
+)
 
 GIB = 1 << 30
 
@@ -42,6 +49,7 @@ class FakeNvml:
         self.driver = driver
         self.hides_processes = hides_processes
         self.open = 0
+        self.lost = False  # whether the cards do not answer
 
     def nvmlInit(self) -> None:
         if not self.driver:
@@ -56,6 +64,8 @@ class FakeNvml:
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Card:
         assert self.open
+        if self.lost:
+            raise self.NVMLError
         return self.cards[index]
 
     def nvmlDeviceGetUUID(self, card: Card) -> str:
@@ -123,6 +133,19 @@ def test_what_a_process_holds(nvml: FakeNvml) -> None:
     nvml.hides_processes = True
     assert device_bytes(0, 7, nvml=nvml, environ={}) == 0
     assert held_by_others(0, 7, nvml=nvml, environ={}) == 0
+
+
+def test_a_card_that_does_not_answer_is_no_error(nvml: FakeNvml) -> None:
+    nvml.lost = True
+    assert device_bytes(0, 7, nvml=nvml, environ={}) == 0
+
+
+def test_the_driver_stays_open_where_it_is_asked_often() -> None:
+    nvml = FakeNvml(Card("GPU-aaaa", Memory(9, 9), [Process(7, 5)]))
+    stay_open(nvml)
+    assert device_bytes(0, 7, nvml=nvml, environ={}) == 5
+    assert nvml.open == 1
+    stay_open(FakeNvml(driver=False))
 
 
 def test_no_driver_no_gpus() -> None:

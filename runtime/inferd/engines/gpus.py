@@ -84,13 +84,22 @@ def held_by_others(
     return sum(held.values()) - held.get(pid or os.getpid(), 0)
 
 
+def stay_open(nvml: Any = pynvml) -> None:
+    """Have the driver's library ready for as long as this process lives. To open it takes tens of
+    milliseconds, which who asks again and again, between two steps, should not wait for."""
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:  # there is none
+        pass
+
+
 def _held(index: int, nvml: Any, environ: Mapping[str, str]) -> dict[int, int]:
     """Bytes by process."""
     with _driver(nvml) as present:
-        handles = list(_visible(nvml, environ)) if present else []
-        if index >= len(handles):
-            return {}
         try:
+            handles = list(_visible(nvml, environ)) if present else []
+            if index >= len(handles):
+                return {}
             processes = nvml.nvmlDeviceGetComputeRunningProcesses(handles[index])
         except nvml.NVMLError:
             return {}

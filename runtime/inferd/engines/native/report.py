@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from inferd.engines.gpus import device_bytes
+from inferd.engines.gpus import device_bytes, stay_open
 from inferd.engines.memory_use import process_bytes
 from inferd.engines.native.model import Model
 from inferd.messages import EngineInfo, MemoryUse
@@ -26,6 +26,8 @@ class MemoryGauge:
         self._clock = clock
         self._measured = 0
         self._due = -1.0
+        if device.type == "cuda":
+            stay_open()
 
     def read(
         self, *, weights: int, kv_cache: int, adapters: int, beside: bool, fresh: bool
