@@ -76,7 +76,7 @@ def _paged(
         batch * blocks, BLOCK, shape.kv_heads, shape.head_dim, dtype=dtype, device=device
     )
     for each in (keys, values):
-        each.copy_(torch.randn(BLOCK, shape.kv_heads, shape.head_dim))
+        each.copy_(torch.randn(BLOCK, shape.kv_heads, shape.head_dim, device=device))
     tables = torch.randperm(batch * blocks, dtype=torch.int32).view(batch, blocks).to(device)
     q = torch.randn(batch * rows, shape.heads, shape.head_dim).to(device, dtype)
     starts = torch.arange(0, batch * rows + 1, rows, dtype=torch.int32, device=device)
