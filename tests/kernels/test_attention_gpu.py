@@ -40,7 +40,7 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def finely_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU with few multiprocessors, but short contexts are split and few sequences many."""
-    monkeypatch.setattr(gpu, "_multiprocessors", lambda device: 2)
+    monkeypatch.setattr(gpu, "multiprocessors", lambda device: (2, 227 << 10))
     monkeypatch.setattr(gpu, "SEQUENCES", 4)
     monkeypatch.setattr(gpu, "SHORTEST", 16)
     monkeypatch.setattr(gpu, "TILE_BYTES", 16 * 16 * 4)
@@ -91,7 +91,7 @@ def test_one_long_among_short_ones_is_split(options: dict[str, Any]) -> None:
 def test_a_few_rows_behind_a_long_prefix_are_split(
     lengths: list[tuple[int, int]], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu, "_multiprocessors", lambda device: 20)
+    monkeypatch.setattr(gpu, "multiprocessors", lambda device: (20, 227 << 10))
     monkeypatch.setattr(gpu, "PREFILL_SHORTEST", 16)
     check(paged(lengths, heads=6, kv_heads=2), **options)
 

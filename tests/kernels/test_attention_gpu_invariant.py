@@ -24,7 +24,7 @@ LENGTH = 70  # two spans and the beginning of a third
 @pytest.fixture
 def invariant(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Few multiprocessors, and short spans."""
-    monkeypatch.setattr(gpu, "_multiprocessors", lambda device: 1)
+    monkeypatch.setattr(gpu, "multiprocessors", lambda device: (1, 227 << 10))
     monkeypatch.setattr(gpu, "SEQUENCES", 4)
     monkeypatch.setattr(gpu_invariant, "SPAN", 32)
     prefer_invariant(True)
@@ -67,10 +67,12 @@ def test_neighbours_and_splits_change_no_bit(
     case = paged(lengths, heads=3, kv_heads=1, head_dim=16, dtype=dtype).to(DEVICE)
     alone = [part(case, b, 0, size).run() for b, size in enumerate(case.sizes)]
     for multiprocessors in (1, 100):
-        monkeypatch.setattr(gpu, "_multiprocessors", lambda device, count=multiprocessors: count)
+        monkeypatch.setattr(
+            gpu, "multiprocessors", lambda device, count=multiprocessors: (count, 0)
+        )
         assert torch.equal(case.run(), torch.cat(alone))
     monkeypatch.setattr(gpu, "PROGRAMS_PER_SM", 0.0)  # one program for all spans
-    monkeypatch.setattr(gpu, "_multiprocessors", lambda device: 1)
+    monkeypatch.setattr(gpu, "multiprocessors", lambda device: (1, 227 << 10))
     assert torch.equal(part(case, 0, 0, 1).run(), alone[0])
 
 

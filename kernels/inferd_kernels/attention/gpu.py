@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import torch
 import triton
 
 from inferd_kernels.attention.gpu_decode import combine, decode
 from inferd_kernels.attention.gpu_prefill import prefill, unite
+from inferd_kernels.linear.gpu_tiles import ROOMY, multiprocessors
 
 # Not measured on a GPU yet: all of these are chosen by counting bytes and instructions, and by what
 # the compiler says of registers and shared memory. A multiprocessor of an H200 has a share of some
@@ -77,7 +77,7 @@ def exponents(scale: float, softcap: float) -> tuple[float, float]:
 
 def programs_wanted(device: torch.device, kv_heads: int) -> int:
     """Of each kv head, while decoding."""
-    return max(1, _multiprocessors(device) * PROGRAMS_PER_SM // kv_heads)
+    return max(1, multiprocessors(device)[0] * PROGRAMS_PER_SM // kv_heads)
 
 
 def decode_tokens(head_dim: int, itemsize: int) -> int:
@@ -86,19 +86,21 @@ def decode_tokens(head_dim: int, itemsize: int) -> int:
     return max(16, min(128, fit))
 
 
-def prefill_tile(head_dim: int, itemsize: int) -> tuple[int, int, int, int]:
-    """Rows, positions, warps and stages of the prefill kernel.
+def prefill_tile(head_dim: int, itemsize: int, shared: int) -> tuple[int, int, int, int]:
+    """Rows, positions, warps and stages of the prefill kernel; shared: bytes of memory that a
+    program can have.
 
     For 16 bits and heads of 128, a tile of 128 x 128 takes the matrix units 2048 cycles and the
     schedulers 1200, of which little overlaps. Tiles of 64 positions would take them 1730 for as
-    much, tiles of 64 rows read the cache twice as often; all registers are used, none is spilled.
+    much, tiles of 64 rows read the cache twice as often; all registers are used. Without Hopper's
+    instruction, which takes operands from shared memory, 128 rows of 256 fit no registers.
     """
     dims = triton.next_power_of_2(max(head_dim, 16))
     if itemsize == 4:  # no matrix units: what a model's numbers are checked with
         return 16, 32 if dims <= 128 else 16, 4, 1
     if dims <= 128:
         return 128, 128, 8, 3
-    return (128, 32, 8, 3) if dims <= 256 else (64, 32, 8, 3)
+    return (128 if dims <= 256 and shared >= ROOMY else 64, 32, 8, 3)
 
 
 def _decode(
@@ -186,11 +188,12 @@ def _prefill(
     """The rows of sequences that have more than one."""
     _, block_size, kv_heads, head_dim = caches[0].shape
     group, count = q.shape[1] // kv_heads, len(batch[2])
-    rows, tokens, warps, stages = prefill_tile(head_dim, q.element_size())
+    processors, shared = multiprocessors(q.device)
+    rows, tokens, warps, stages = prefill_tile(head_dim, q.element_size(), shared)
     tiles = most_tiles(len(q), count, group, rows)
     shortest = -(-PREFILL_SHORTEST // tokens) * tokens
     longest = min(window + max_seqlen_q, max_seqlen_k) if window else max_seqlen_k
-    spare = _multiprocessors(q.device) // kv_heads
+    spare = processors // kv_heads
     if longest <= shortest or 2 * -(-max_seqlen_q * group // rows) > spare:
         spare = 0
     partial = q.new_empty(spare, kv_heads, rows, head_dim, dtype=torch.float32)
@@ -245,14 +248,6 @@ def most_tiles(total_rows: int, count: int, group: int, rows: int) -> int:
     """At most how many tiles of `rows` rows the sequences with several rows have, for one kv head:
     each may leave one unfilled."""
     return total_rows * group // rows + min(count, total_rows // 2)
-
-
-@cache
-def _multiprocessors(device: torch.device) -> int:
-    """An H100's or H200's 132, where there is no GPU."""
-    if device.type != "cuda":
-        return 132
-    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 IMPLEMENTATIONS = {"attention": attention}
