@@ -28,7 +28,8 @@ from inferd_kernels.sampling import (
     score,
 )
 from inferd_kernels.sampling.gpu_kernels import exp_of
-from inferd_kernels.sampling.gpu_table import step_of
+from inferd_kernels.sampling.gpu_results import Results
+from inferd_kernels.sampling.gpu_table import scoring, step_of
 from inferd_kernels.sampling.noise import seed_tensor, streams
 from tests.kernels.gpu_device import DEVICE, NATIVE
 from tests.kernels.sampling_cases import (
@@ -89,6 +90,14 @@ def test_exponentials_are_within_2_ulp(gpu: torch.device) -> None:
     assert found[:3].tolist() == [1.0, 0.0, 0.0]
     wrong = ((found.cpu().double() - expected) / expected)[3:].abs().max()
     assert wrong < 2 * 2.0**-23
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_results_lie_alike_in_every_step(count: int) -> None:
+    """At multiples of 16 bytes, whatever is asked for: else kernels would be compiled anew."""
+    found = Results(scoring(count, 1, 3), DEVICE)
+    for each in (found.tokens, found.health, *found.scored):
+        assert each.data_ptr() % 16 == 0
 
 
 @pytest.mark.parametrize("vocab", SIZES)

@@ -74,7 +74,6 @@ class Results:
         tokens, health, scored = self._views(host)
         group, lines = self._step.scored.rows, self._step.lines
         alive = (health.numpy() == HEALTHY)[group].nonzero()[0]
-        tokens, health = tokens.clone(), health.clone()
         if not len(alive):
             return Choice(tokens, health, None)
         logprobs, ranks, ids, likely, extra = scored
