@@ -240,8 +240,10 @@ def test_only_steps_of_one_token_each_are_padded() -> None:
     """A largest step of prompts has no room for more rows."""
     device = device_batcher()
     device.padded = lambda count: ROWS
+    poison(device)
     prompt = Work("a", 0, 0, (7,) * TOKENS, tuple(range(TOKENS // SIZE)), True, True)
     assert device.build(step_of(prompt)).input_ids.tolist() == [7] * TOKENS
+    assert device.rows(ROWS, TOKENS, adapters=False).seq_lens.tolist()[1:] == [10**6] * (ROWS - 1)
 
 
 def test_a_token_without_a_block_is_our_bug() -> None:
