@@ -47,7 +47,7 @@ def step_inputs(
     )
 
 
-@triton.jit(do_not_specialize=["num_sequences"])
+@triton.jit(do_not_specialize=["num_sequences", "table_stride", "block_table_stride"])
 def _step_inputs(
     packed,
     sampled,

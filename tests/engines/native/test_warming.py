@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,10 +19,12 @@ from inferd.engines.native.stores import Parameters, TensorStore
 from inferd.engines.native.warming import warm_up
 from inferd_kernels.dispatch import prefer_invariant
 from inferd_kernels.grouped_linear.reference import group_rows
+from inferd_kernels.sampling import Adjustment, Draw, Row, Want, choose_later
 from inferd_scheduler import Step, Work
 from tests.kernels.compiled import Compile, compiler
 
 LONGEST, BLOCK, BATCH, TOKENS = 4096, 16, 24, 512
+ONE, BIAS = np.ones(1, np.int64), np.ones(1, np.float32)
 SIZES = {
     "hidden_size": 128,
     "intermediate_size": 256,
@@ -41,6 +44,13 @@ EXPERTS = {
     "num_experts": 8,
     "num_experts_per_tok": 2,
 }
+ROWS = (
+    Row(Draw(0.0)),
+    Row(Draw(0.0), Want(3, (1, 2), False)),
+    Row(Draw(0.9, seed=3), None, Adjustment(presence=0.3, seen_ids=ONE, seen_counts=ONE)),
+    Row(Draw(0.9, seed=3, top_k=7), Want(0, (), True), Adjustment(bias_ids=ONE, bias=BIAS)),
+    Row(Draw(0.9, seed=3, top_p=0.7, min_p=0.1), Want(20, (), False)),
+)
 CONFIGS: dict[str, Config] = {
     "dense": QWEN_06B | SIZES,
     "experts": QWEN_06B | SIZES | EXPERTS,
@@ -83,7 +93,9 @@ def serve(model: Decoder) -> None:
     ):
         step = [work(row, *each) for row, each in enumerate(works)]
         hidden = model.forward(batcher.build(Step(1, step, sum(size for _, size in works))))
-        model.logits(hidden[: len(works)])
+        logits = model.logits(hidden[: len(works)])
+        for row in ROWS:
+            choose_later(logits, [Row(Draw(0.0)), *[row] * len(works)][: len(works)])
 
 
 def work(row: int, start: int, size: int) -> Work:
