@@ -23,24 +23,32 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tests(report: Report, sizes: Sizes, device: torch.device) -> None:
-    """The kernels' own, on this device."""
+    """The kernels' own, on this device, and the engine's of small models."""
     folder = ROOT / "tests/kernels"
     files = sorted(map(str, folder.glob("test_*_gpu*.py")))
+    engine = str(ROOT / "tests/engines/native/test_gpu_path.py")
     if sizes is REHEARSAL:
         files = [str(folder / "test_rmsnorm_gpu.py") + "::test_rows_at_a_distance"]
+        engine += "::test_adapters_in_recorded_steps"
     many = (os.cpu_count() or 1) >= 8 and find_spec("xdist") is not None
     spread = ["-n", "8"] if device.type == "cuda" and many else []  # compiling takes cores
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "default", *spread, *files]
-    command += ["-k", "not compiled"]  # for other GPUs, with no use of this one
+    # What is compiled for other GPUs has no use of this one.
+    _pytest(report, "kernel tests", [*spread, *files, "-k", "not compiled"], device)
+    # Other tests of engines share a conftest that needs what a daemon does.
+    _pytest(report, "engine tests", ["--noconftest", engine], device)
+
+
+def _pytest(report: Report, name: str, options: list[str], device: torch.device) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "default", *options]
     # Where the driver's files have other names, the tests would take it for no GPU.
     environ = dict(os.environ) | {"TRITON_INTERPRET": "1" if device.type == "cpu" else "0"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
     print(done.stdout[-6000:], done.stderr[-2000:], flush=True)
     lines = done.stdout.strip().splitlines()
-    report.figure("kernel tests", lines[-1].strip("= ") if lines else "nothing")
+    report.figure(name, lines[-1].strip("= ") if lines else "nothing")
     if done.returncode:
         failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-        report.fail("kernel tests", "; ".join(failed[:8]) or f"pytest ended with {done.returncode}")
+        report.fail(name, "; ".join(failed[:8]) or f"pytest ended with {done.returncode}")
 
 
 def peaks(report: Report, sizes: Sizes, device: torch.device) -> None:

@@ -1,8 +1,12 @@
-"""The whole native engine on the GPU's path, in Triton's interpreter: its kernels, batches and
-tables on the device, recorded steps, a step ahead. It says what the plain engine says."""
+"""The whole native engine on the GPU's path: its kernels, batches and tables on the device,
+recorded steps, a step ahead. It says what the plain engine says.
+
+Without a GPU in Triton's interpreter, with one by its own kernels and CUDA's graphs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import transformers
 
 from benchmarks.verify_numbers.drive import Transcript, drive
 from inferd.engines.native import decoder as decoder_module
+from inferd.engines.native.capturing import CudaCapture, Recording
 from inferd.engines.native.core import NativeCore
 from inferd.engines.native.decoder import Decoder, load_decoder
 from inferd.messages import AdapterInfo, LoadAdapter, Sampling, Submit
@@ -19,7 +24,7 @@ from inferd_kernels.dispatch import only, prefer_invariant
 from inferd_scheduler import SchedulerConfig
 from tests.engines.native.adapters.made import write_adapter
 from tests.engines.native.recording import RecordingCapture
-from tests.kernels.gpu_device import DEVICE
+from tests.kernels.gpu_device import DEVICE, NATIVE
 
 SMALL: dict[str, Any] = {
     "vocab_size": 61,
@@ -72,11 +77,29 @@ def ask(name: str, prompt: tuple[int, ...], count: int, adapter: str = "", **how
     return Submit(name, prompt, count, Sampling(**{"temperature": 0.0} | how), adapter=adapter)
 
 
+class CountingCapture(CudaCapture):
+    """CUDA's graphs, counted as `RecordingCapture` counts its recordings."""
+
+    def __init__(self) -> None:
+        super().__init__(DEVICE)
+        self.made = self.replays = 0
+
+    def __call__(self, run: Callable[[], torch.Tensor]) -> Recording:
+        recording = super().__call__(run)
+        self.made += 1
+
+        def replay() -> None:
+            self.replays += 1
+            recording.replay()
+
+        return Recording(recording.output, replay)
+
+
 def replayed(
     model: Decoder, first: list[Submit], then: list[Submit], adapters: dict[str, Path]
-) -> tuple[dict[str, Transcript], RecordingCapture]:
+) -> tuple[dict[str, Transcript], RecordingCapture | CountingCapture]:
     """What an engine of the GPU's kind says: to the first requests as steps are, then by graphs."""
-    capture = RecordingCapture()
+    capture = CountingCapture() if NATIVE else RecordingCapture()
     with only("gpu"):
         core = NativeCore(model, CONFIG, ahead=True, capture=capture)
         hold(core, adapters)
