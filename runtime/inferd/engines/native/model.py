@@ -28,7 +28,7 @@ class Batch:
     input_ids: torch.Tensor  # [T] int64
     positions: torch.Tensor  # [T] int64, position of each token in its sequence
     slot_mapping: torch.Tensor  # [T] int64, block_id * block_size + offset, where its KV goes
-    block_tables: torch.Tensor  # [B, max_blocks] int32, unused entries 0
+    block_tables: torch.Tensor  # [B, max_blocks] int32; beyond its context a row holds anything
     cu_seqlens_q: torch.Tensor  # [B + 1] int32
     seq_lens: torch.Tensor  # [B] int32, context length including the new tokens
     max_seqlen_q: int
