@@ -79,6 +79,10 @@ def test_block_sizes(block_size: int) -> None:
     check(paged([(1, 300), (3, 40)], heads=2, kv_heads=1, block_size=block_size))
 
 
+def test_each_sequence_of_two_rows_has_a_tile() -> None:
+    check(paged([(2, 5), (2, 2), (2, 7)], heads=2, kv_heads=1))
+
+
 @pytest.mark.usefixtures("finely_split")
 @pytest.mark.parametrize("options", [{}, {"window": 45}, {"softcap": 3.0}], ids=str)
 def test_one_long_among_short_ones_is_split(options: dict[str, Any]) -> None:

@@ -186,6 +186,23 @@ def test_a_row_of_which_nothing_is_left() -> None:
     assert none_scored.scores is None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        Adjustment(bias_ids=np.array([5]), bias=np.array([-9.0], np.float32)),
+        Adjustment(masked_ids=np.array([5])),
+        Adjustment(seen_ids=np.array([5]), seen_counts=np.array([3]), frequency=2.0),
+        Adjustment(allowed=np.array([~(1 << 5)], np.int32)),
+    ],
+)
+def test_each_change_by_itself(change: Adjustment) -> None:
+    """A step in which nobody asks for the others."""
+    logits = torch.linspace(0, 1, 20).repeat(2, 1)
+    logits[:, 5] = 3.0
+    greedy = Draw(temperature=0.0)
+    assert both(logits, [(greedy, None, None), (greedy, None, change)]).tokens.tolist() == [5, 19]
+
+
 def test_a_row_is_the_same_in_any_company() -> None:
     vocab = 4500
     logits = logits_of(5, len(KINDS), vocab).to(DEVICE)
