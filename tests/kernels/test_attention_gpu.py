@@ -111,7 +111,7 @@ def test_a_shared_prefix_may_leave_too_little_room_for_parts() -> None:
     check(case)
 
 
-@pytest.mark.parametrize("window", [0, 6])
+@pytest.mark.parametrize("window", [0, 6, 7])
 def test_slots_outside_the_sequence_are_never_read(window: int) -> None:
     """Wherever unused entries of a block table point to; nor are those before the window."""
     case = paged([(1, 18), (3, 21), (1, 2)], heads=2, kv_heads=1)
@@ -161,6 +161,22 @@ def test_bounds_may_be_larger_than_the_batch_needs() -> None:
     expected = case.expected(scale=1 / math.sqrt(10))
     torch.testing.assert_close(out[:2].double().cpu(), expected, atol=3e-6, rtol=0)
     assert out.isfinite().all()
+
+
+def test_one_row_where_there_might_be_several() -> None:
+    case = paged([(1, 9)], heads=2, kv_heads=1).to(DEVICE)
+    out = attention(
+        case.q,
+        case.k_cache,
+        case.v_cache,
+        case.block_tables,
+        torch.tensor([0, 1], dtype=torch.int32, device=DEVICE),
+        torch.tensor([9], dtype=torch.int32, device=DEVICE),
+        max_seqlen_q=4,
+        max_seqlen_k=9,
+        scale=0.3,
+    )
+    torch.testing.assert_close(out.double().cpu(), case.expected(), atol=3e-6, rtol=0)
 
 
 def test_what_is_not_a_number_stays_in_its_row() -> None:
