@@ -43,6 +43,7 @@ def finely_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "multiprocessors", lambda device: (2, 227 << 10))
     monkeypatch.setattr(gpu, "SEQUENCES", 4)
     monkeypatch.setattr(gpu, "SHORTEST", 16)
+    monkeypatch.setattr(gpu, "SPANS", 4)
     monkeypatch.setattr(gpu, "TILE_BYTES", 16 * 16 * 4)
     monkeypatch.setattr(gpu_invariant, "SPAN", 32)
 
