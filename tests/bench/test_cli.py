@@ -144,12 +144,14 @@ def test_nobody_listens() -> None:
     assert "Error: cannot connect to 127.0.0.1:9" in output
 
 
-def test_results_that_cannot_be_written(site: Site) -> None:
-    args = ("--base-url", site.url, "--num-prompts", "1", "--output", "no/where.json")
-    assert (
-        "Error: cannot write no/where.json: No such file"
-        in bench("serve", *args, exit_code=1).output
-    )
+@pytest.mark.parametrize("option", ["--output", "--plot"])
+def test_results_that_cannot_be_written_are_refused_before_anything_is_measured(
+    option: str,
+) -> None:
+    args = ("--base-url", "http://127.0.0.1:9", option, "no/where.json")
+    output = bench("serve", *args, exit_code=2).output
+    assert f"Invalid value for '{option}'" in output
+    assert "there is no folder no" in output
 
 
 def offline(name: str, *args: str) -> dict[str, Any]:

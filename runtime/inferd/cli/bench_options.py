@@ -103,13 +103,23 @@ def percentiles() -> Option:
     )
 
 
+def in_a_folder(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """Refused before anything is measured."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}")
+    return path
+
+
 def results() -> list[click.Parameter]:
     """Where to write them."""
     return [
         Option(
             ["--output", "--output-json", "output"],
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=click.Path(dir_okay=False, writable=True, path_type=Path),
             metavar="FILE",
+            callback=in_a_folder,
             help="Write the results, the options, the machine and the versions there, as JSON.",
         ),
         Option(

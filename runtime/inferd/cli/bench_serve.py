@@ -235,7 +235,8 @@ _REPORT = [
     Option(["--save-detailed"], is_flag=True, help="Write every request's times into them, too."),
     Option(
         ["--plot"],
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=click.Path(dir_okay=False, writable=True, path_type=Path),
+        callback=bench_options.in_a_folder,
         metavar="FILE",
         help="Draw latencies and throughput there, as SVG.",
     ),
